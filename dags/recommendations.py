@@ -1,0 +1,89 @@
+"""The nightly run: the names, the order, the schedule. What the steps do is in elt/ and sql/."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from elt import connections, sql, steps
+from elt.errors import NotYet, PipelineError
+from elt.settings import load_settings
+
+MODELS = sql.models()
+
+
+def run_step(step: Any, **arguments: Any) -> Any:
+    """Runs a step for the run's log day. Only what waiting may cure is left to Airflow's retries."""
+    context = get_current_context()
+    if not context.get("ds"):
+        raise AirflowFailException("this run has no logical date: trigger it with the log day as its logical date")
+    try:
+        settings = load_settings()
+        return step(context["ds"], connect=connections.warehouse(settings), settings=settings, **arguments)
+    except NotYet:
+        raise
+    except PipelineError as error:
+        raise AirflowFailException(str(error)) from None
+
+
+with DAG(
+    "recommendations",
+    description="Raw logs on S3 -> ranked in PostgreSQL -> published top-20 lists",
+    doc_md="""
+    Every night, for the log day that just ended (`logical_date` = `ds` = the log day, UTC):
+
+    1. **FiltrarDatos** lands the raw logs with COPY, keeps the events of active advertisers, counts them per product.
+       Logs that are late are waited for: it retries for about five hours, then fails.
+    2. One task a file in `sql/models` (**TopCTR**, **TopProduct**, ...) ranks the products.
+    3. **DBWriting** replaces the day's lists in one transaction, if every audit in `sql/audits` holds.
+
+    Running a day again is safe and changes nothing unless the logs or the SQL changed. Any past days:
+    `airflow backfill create --dag-id recommendations --from-date 2024-11-20 --to-date 2024-11-27`, or by hand, one day:
+    `airflow dags test recommendations 2024-11-20`. A failure leaves readers with the lists they had; its message says
+    what to mend.
+    """,
+    # A data interval of one day, so that a run that starts after midnight has the day before as its logical date.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2024, 1, 1),
+    # A new or resumed scheduler runs the newest day only; `airflow backfill` says which older ones are wanted.
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=timedelta(hours=12),
+    default_args={
+        "owner": "data-engineering",
+        "retries": 4,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+        "execution_timeout": timedelta(hours=1),
+    },
+    params={
+        "reload": Param(False, type="boolean", description="Load the logs again even if the objects have not changed"),
+    },
+    tags=["recommendations", "postgres", "s3"],
+):
+
+    @task(
+        task_id="FiltrarDatos",
+        retries=12,
+        retry_delay=timedelta(minutes=1),
+        max_retry_delay=timedelta(minutes=30),
+        execution_timeout=timedelta(hours=2),
+    )
+    def filter_events() -> None:
+        context = get_current_context()
+        run_step(
+            steps.filter_events, s3=connections.s3(), run_id=context["run_id"], reload=context["params"]["reload"]
+        )
+
+    @task
+    def build_model(index: int) -> None:
+        run_step(steps.build_model, model=MODELS[index], s3=connections.s3())
+
+    @task(task_id="DBWriting", outlets=[Asset("recommendations")])
+    def publish() -> None:
+        run_step(steps.publish, models=MODELS, run_id=get_current_context()["run_id"])
+
+    built = [build_model.override(task_id=model.name)(index) for index, model in enumerate(MODELS)]
+    filter_events() >> built >> publish()

@@ -1,0 +1,9 @@
+"""What can go wrong with a day, told apart by whether waiting helps."""
+
+
+class PipelineError(Exception):
+    """The day cannot be processed as it was delivered or as the code stands: a retry would fail the same way."""
+
+
+class NotYet(PipelineError):
+    """Something is not there yet, or went away for a moment: a later retry may succeed."""

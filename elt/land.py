@@ -1,0 +1,242 @@
+"""Landing delivered CSV objects in temporary tables: one typed COPY, line by line only where that fails."""
+
+import csv
+import io
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any
+
+import psycopg2
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import execute_values
+
+from elt import s3 as objects
+from elt import warehouse
+from elt.errors import PipelineError
+
+CHUNK = 256 * 1024
+"""Bytes handed to COPY at a time."""
+
+BLOCK_LINES = 2_000
+"""Lines tried together when an object is read line by line."""
+
+LONGEST_LINE = 1024 * 1024
+"""Bytes kept of a line; no readable line is near it, and memory stays flat whatever is delivered."""
+
+GIVE_UP_AFTER = 10_000
+"""Rejected lines before the share of them is looked at while reading; earlier it says little."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Landed:
+    """What became of one object."""
+
+    source: objects.SourceObject
+    lines: int = 0
+    """Lines delivered, without the header."""
+    rejected: int = 0
+    """Lines that could not be read. They are in `pg_temp.rejected_lines`."""
+
+
+def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject], max_rejected: float) -> list[Landed]:
+    """Creates `pg_temp.<source>` (sql/staging/<source>.sql) and copies the objects into it.
+
+    Columns are matched by the names in each object's header, in any order; further columns are ignored. A line that
+    PostgreSQL cannot read is rejected, the others go on. Lines are counted in the bytes, apart from the rows that COPY
+    reports, so that a line can not get lost without being noticed.
+
+    Raises PipelineError for an object without a usable header, and as soon as so many lines are rejected that the day
+    can not pass (`max_rejected`, the share of the lines read so far).
+    """
+    warehouse.run(cursor, "staging/rejected_lines")
+    warehouse.run(cursor, f"staging/{source}")
+    cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+                   (f"pg_temp.{source}",))
+    columns = [name for (name,) in cursor.fetchall()]
+    return [_land_object(cursor, s3, source, columns, item, max_rejected) for item in delivered]
+
+
+def _land_object(
+    cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject, max_rejected: float
+) -> Landed:
+    started = time.monotonic()
+    landed = Landed(source)
+    cursor.execute("SAVEPOINT object")
+    try:
+        with objects.reader(s3, source) as raw:
+            stream = _Lines(raw, source.uri)
+            copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
+            cursor.copy_expert(copy, stream, CHUNK)
+        whole = cursor.rowcount == stream.lines
+        landed.lines = stream.lines
+    except psycopg2.DataError as error:
+        log.info("%s: %s; reading it line by line", source.uri, error.diag.message_primary)
+        whole = False
+    except psycopg2.IntegrityError as error:
+        log.info("%s: %s; reading it line by line", source.uri, error.diag.constraint_name or error.diag.message_primary)
+        whole = False
+    if not whole:
+        cursor.execute("ROLLBACK TO SAVEPOINT object")
+        with objects.reader(s3, source) as raw:
+            stream = _Lines(raw, source.uri)
+            copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
+            landed = _land_lines(cursor, table, copy, stream, source, max_rejected)
+    cursor.execute("RELEASE SAVEPOINT object")
+    log.info(
+        "%s: %s lines (%.1f MB) in %.1f s%s",
+        source.uri, f"{landed.lines:,}", source.size / 1e6, time.monotonic() - started,
+        f", {landed.rejected:,} rejected" if landed.rejected else "",
+    )
+    return landed
+
+
+class _Lines:
+    """The lines after the header, as a file for COPY that counts them."""
+
+    def __init__(self, raw: IO[bytes], uri: str) -> None:
+        self._raw = raw
+        self._pending = b""
+        while b"\n" not in self._pending and len(self._pending) < LONGEST_LINE and (chunk := raw.read(CHUNK)):
+            self._pending += chunk
+        if not self._pending:
+            raise PipelineError(f"{uri}: the object is empty; expected a header row")
+        first, _, self._pending = self._pending.partition(b"\n")
+        self.header = _names(first, uri)
+        self._ended = True
+        self.lines = 0
+
+    def read(self, size: int) -> bytes:
+        chunk, self._pending = self._pending or self._raw.read(size), b""
+        if len(chunk) > size:
+            chunk, self._pending = chunk[:size], chunk[size:]
+        if chunk:
+            self.lines += chunk.count(b"\n")
+            self._ended = chunk.endswith(b"\n")
+        elif not self._ended:
+            self.lines += 1
+            self._ended = True
+        return chunk
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Lines as delivered, without their line end."""
+        pending = b""
+        while chunk := self.read(CHUNK):
+            *whole, pending = (pending + chunk).split(b"\n")
+            for line in whole:
+                yield line.removesuffix(b"\r")[:LONGEST_LINE]
+            pending = pending[:LONGEST_LINE]
+        if pending:
+            yield pending.removesuffix(b"\r")
+
+
+def _names(header: bytes, uri: str) -> list[str]:
+    try:
+        (names,) = csv.reader([header.decode("utf-8-sig").rstrip("\r")], strict=True)
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise PipelineError(f"{uri}: the first line is not a CSV header in UTF-8: {header[:200]!r} ({error})") from None
+    return [name.strip().lower() for name in names]
+
+
+def _copy_statement(cursor: Cursor, table: str, columns: list[str], header: list[str], uri: str) -> str:
+    """COPY into the columns in the header's order; columns that nobody asked for go into throw-away ones."""
+    wrong = [f"no column {name!r}" for name in columns if name not in header]
+    wrong += [f"column {name!r} twice" for name in columns if header.count(name) > 1]
+    if wrong:
+        raise PipelineError(
+            f"{uri}: {', '.join(wrong)} in the header {','.join(header)!r}; "
+            f"expected {','.join(columns)} (in any order, further columns are ignored)"
+        )
+    target = identifiers.Identifier(table)
+    names = [name if name in columns else f"ignored {place}" for place, name in enumerate(header, 1)]
+    for name in names:
+        if name not in columns:
+            cursor.execute(identifiers.SQL("ALTER TABLE pg_temp.{} ADD COLUMN IF NOT EXISTS {} text").format(
+                target, identifiers.Identifier(name)))
+    return identifiers.SQL("COPY pg_temp.{} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')").format(
+        target, identifiers.SQL(", ").join(map(identifiers.Identifier, names))
+    ).as_string(cursor)
+
+
+def _land_lines(
+    cursor: Cursor, table: str, copy: str, lines: "_Lines", source: objects.SourceObject, max_rejected: float
+) -> Landed:
+    """Copies the lines block by block; in a block that fails, finds the lines that can not be read.
+
+    The reader is the same COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.
+    """
+    landed = Landed(source)
+    reasons: Counter[str] = Counter()
+    first_lines: list[str] = []
+    numbered = enumerate(lines, 2)
+    while block := list(islice(numbered, BLOCK_LINES)):
+        rejected = _copy_block(cursor, copy, block)
+        if rejected:
+            execute_values(
+                cursor,
+                "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s",
+                [(table, source.uri, number, reason, line) for number, reason, line in rejected],
+            )
+        landed.lines += len(block)
+        landed.rejected += len(rejected)
+        reasons.update(reason for _, reason, _ in rejected)
+        first_lines += [f"    line {n}: {reason}: {line[:200]!r}" for n, reason, line in rejected[: 5 - len(first_lines)]]
+        if landed.rejected >= GIVE_UP_AFTER and landed.rejected > max_rejected * landed.lines:
+            raise PipelineError(
+                f"{source.uri}: gave up after {landed.lines:,} lines: {landed.rejected:,} can not be read, "
+                f"at most {max_rejected:.2%} may be. By reason: {dict(reasons.most_common())}. The first:\n"
+                + "\n".join(first_lines)
+            )
+    return landed
+
+
+def _copy_block(cursor: Cursor, copy: str, block: list[tuple[int, bytes]]) -> list[tuple[int, str, bytes]]:
+    """Copies the readable ones of the numbered lines; returns the others as (number, reason, line), in order."""
+    rejected = []
+    pending = [block]
+    while pending:
+        piece = pending.pop()
+        cursor.execute("SAVEPOINT piece")
+        try:
+            cursor.copy_expert(copy, io.BytesIO(b"".join(line + b"\n" for _, line in piece)), CHUNK)
+            if cursor.rowcount == len(piece):
+                cursor.execute("RELEASE SAVEPOINT piece")
+                continue
+            culprit, reason = None, "not one row"
+        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+            culprit, reason = _culprit(error, piece), _reason(error)
+        cursor.execute("ROLLBACK TO SAVEPOINT piece; RELEASE SAVEPOINT piece")
+        if len(piece) == 1:
+            ((number, line),) = piece
+            rejected.append((number, reason, line))
+        elif culprit is not None:
+            pending += [piece[culprit + 1 :], piece[culprit : culprit + 1], piece[:culprit]]
+        else:
+            pending += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
+        pending = [piece for piece in pending if piece]
+    return rejected
+
+
+def _culprit(error: psycopg2.Error, piece: list[tuple[int, bytes]]) -> int | None:
+    """The index of the line that COPY stopped at, or None where quotes make COPY's lines other than ours."""
+    found = re.search(r"\bline (\d+)", error.diag.context or "")
+    index = int(found[1]) - 1 if found else -1
+    known = 0 <= index < len(piece) and not any(b'"' in line for _, line in piece[: index + 1])
+    return index if known else None
+
+
+def _reason(error: psycopg2.Error) -> str:
+    """Why PostgreSQL refused the line, without the line's own values, so that reasons can be counted."""
+    diag = error.diag
+    if isinstance(error, psycopg2.errors.CheckViolation):
+        return str(diag.constraint_name)
+    if isinstance(error, psycopg2.errors.NotNullViolation):
+        return f"{diag.column_name} is empty"
+    return re.sub(r"(: \".*|: 0x.*)", "", diag.message_primary or str(error), flags=re.DOTALL)

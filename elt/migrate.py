@@ -1,0 +1,108 @@
+"""Bringing a database to the current schema: the numbered migrations, then a view for every model.
+
+Run by a person or a deployment as the owner of the database; never by the DAG, never by the API.
+"""
+
+import logging
+
+import psycopg2
+import yoyo
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import parse_dsn
+from yoyo.backends.core.postgresql import PostgresqlBackend
+from yoyo.connections import DatabaseURI
+
+from elt import sql, warehouse
+from elt.errors import PipelineError
+
+log = logging.getLogger(__name__)
+
+
+def migrate(database_url: str) -> list[str]:
+    """Applies what is missing and returns what it did, a line each; on a current database nothing.
+
+    Two at a time are safe: the second waits. A killed one leaves nothing behind: every migration is one transaction.
+    Raises PipelineError that names the file when a model cannot have its view.
+    """
+    conn = psycopg2.connect(database_url)
+    try:
+        conn.autocommit = True
+        with conn.cursor() as cursor:
+            # Not yoyo's own lock: it is a row, which a killed process leaves behind.
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.callproc("pg_advisory_lock", (warehouse.LOCKS, warehouse.hash_of("migrate")))
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS migrations")
+            backend = _backend(database_url)
+            backend.init_database()
+            missing = backend.to_apply(yoyo.read_migrations(str(sql.SQL / "migrations")))
+            backend.apply_migrations(missing)
+            done = [f"applied sql/migrations/{migration.id}.sql" for migration in missing]
+            for model in sql.models():
+                done += _give_view(cursor, model)
+        return done
+    finally:
+        conn.close()
+
+
+def _backend(database_url: str) -> PostgresqlBackend:
+    """yoyo on the database, its own tables in the schema `migrations`. libpq reads the URI, so that all of them work."""
+    parts = parse_dsn(database_url)
+    names = ("user", "password", "host", "port", "dbname")
+    return PostgresqlBackend(
+        DatabaseURI("postgresql", *(parts.pop(name, None) for name in names), parts | {"schema": "migrations"}),
+        "_yoyo_migration",
+    )
+
+
+def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
+    """Makes `marts.<file>`: the model's published lists with its figures as typed columns, as the file selects them."""
+    file = f"sql/models/{model.file.name}"
+    figures = _figures(cursor, model, file)
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+        (f"marts.{model.relation}",),
+    )
+    existing = [name for (name,) in cursor.fetchall()]
+    columns = ["date", "advertiser_id", "rank", "product_id", "score", *figures]
+    if existing == columns:
+        return []
+    if existing != columns[: len(existing)]:
+        raise PipelineError(
+            f"{file}: marts.{model.relation} has the columns {', '.join(existing)}; a model may add figures at the end, "
+            f"but {', '.join(columns)} takes away or moves some. Make it a new model: {model.relation}_v2.sql"
+        )
+    cursor.execute(
+        identifiers.SQL(
+            "CREATE OR REPLACE VIEW marts.{view} AS "
+            "SELECT lists.date, lists.advertiser_id, lists.rank, lists.product_id, lists.score, {figures} "
+            "FROM marts.recommendations AS lists CROSS JOIN LATERAL json_to_record(lists.entry) AS entry ({types}) "
+            "WHERE lists.model = {model}; "
+            "COMMENT ON VIEW marts.{view} IS {comment}"
+        ).format(
+            view=identifiers.Identifier(model.relation),
+            figures=identifiers.SQL(", ").join(identifiers.Identifier("entry", name) for name in figures),
+            types=identifiers.SQL(", ").join(
+                identifiers.Identifier(name) + identifiers.SQL(" " + type_) for name, type_ in figures.items()
+            ),
+            model=identifiers.Literal(model.name),
+            comment=identifiers.Literal(model.query().splitlines()[0].removeprefix("-- ")),
+        )
+    )
+    return [f"made the view marts.{model.relation} of {file}"]
+
+
+def _figures(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
+    """The columns that the model selects beside the ones every model has, with their types."""
+    with warehouse.blamed_on(file):
+        query = cursor.mogrify(model.query(), {"ds": "2000-01-01"}).decode()
+        cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(identifiers.SQL(query)))
+    selected = {column.name: column.type_code for column in cursor.description or ()}
+    sql.check_columns(file, list(selected))
+    types = {}
+    for name, oid in selected.items():
+        if name not in sql.MODEL_COLUMNS:
+            cursor.execute("SELECT format_type(%s, NULL)", (oid,))
+            (types[name],) = cursor.fetchone()  # type: ignore[misc]
+    return types

@@ -1,0 +1,110 @@
+"""Reading and writing S3 objects as streams, in constant memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedWriter
+from typing import IO, Any, cast
+
+import smart_open
+from botocore.exceptions import ClientError
+from isal import igzip
+
+from elt.errors import NotYet, PipelineError
+
+PART_BYTES = 16 * 1024 * 1024
+"""Size of a part of a multipart upload: what one upload holds in memory. S3 takes 10,000 parts: 160 GB an object."""
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """One object of a delivery, pinned to the bytes that were listed: reading it fails if it was replaced since."""
+
+    uri: str
+    etag: str
+    size: int
+
+
+def find(s3: Any, uri: str) -> list[SourceObject]:
+    """The objects that a source URI means: one object, or with a final `/` every object under the prefix.
+
+    Objects that are markers by convention (name starts with `_` or `.`) and folder placeholders are left out.
+    Raises NotYet when there is none, PipelineError when S3 refuses.
+    """
+    bucket, key = uri.removeprefix("s3://").split("/", 1)
+    try:
+        if not key.endswith("/"):
+            head = s3.head_object(Bucket=bucket, Key=key)
+            return [SourceObject(uri, head["ETag"].strip('"'), head["ContentLength"])]
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        found = [
+            SourceObject(f"s3://{bucket}/{item['Key']}", item["ETag"].strip('"'), item["Size"])
+            for page in pages
+            for item in page.get("Contents", [])
+            if (name := item["Key"].rpartition("/")[2]) and name[0] not in "_."
+        ]
+    except ClientError as error:
+        raise _explained(error, uri) from error
+    if not found:
+        raise NotYet(f"{uri}: no object under this prefix yet; expected at least one log object")
+    return found
+
+
+@contextmanager
+def reader(s3: Any, source: SourceObject) -> Iterator[IO[bytes]]:
+    """The object's bytes, decompressed when its name ends in `.gz`. A broken connection resumes where it broke.
+
+    Raises NotYet when the object was replaced since it was listed, PipelineError when it is not a whole gzip file.
+    """
+    pinned = {"S3.Client.get_object": {"IfMatch": source.etag}}
+    try:
+        with smart_open.open(
+            source.uri,
+            "rb",
+            compression="disable",
+            transport_params={"client": s3, "client_kwargs": pinned, "defer_seek": True},
+        ) as raw:
+            if not source.uri.endswith(".gz"):
+                yield raw
+                return
+            with igzip.IGzipFile(fileobj=raw, mode="rb") as unzipped:
+                yield cast(IO[bytes], unzipped)
+    except (EOFError, igzip.BadGzipFile) as error:
+        raise PipelineError(f"{source.uri}: not a whole gzip file ({error}); deliver it again") from error
+    except OSError as error:
+        cause = getattr(error, "backend_error", None) or error.__cause__ or error
+        if isinstance(cause, ClientError):
+            raise _explained(cause, source.uri) from error
+        raise
+    except ClientError as error:
+        raise _explained(error, source.uri) from error
+
+
+@contextmanager
+def gzip_writer(s3: Any, uri: str) -> Iterator[BufferedWriter]:
+    """A stream that becomes the gzipped object at `uri` when the block ends, and nothing when it raises.
+
+    The same bytes in give the same bytes out: the gzip header carries neither time nor name.
+    """
+    params = {"client": s3, "min_part_size": PART_BYTES}
+    with smart_open.open(uri, "wb", compression="disable", transport_params=params) as raw:
+        zipped = igzip.IGzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0)
+        # COPY hands over a row at a time; compress in larger pieces.
+        buffered = BufferedWriter(cast(Any, zipped), 1024 * 1024)
+        yield buffered
+        buffered.close()
+
+
+def _explained(error: ClientError, uri: str) -> PipelineError:
+    code = error.response["Error"]["Code"]
+    bucket = uri.removeprefix("s3://").split("/", 1)[0]
+    match code:
+        case "404" | "NoSuchKey":
+            return NotYet(f"{uri}: no such object yet")
+        case "NoSuchBucket":
+            return PipelineError(f"{uri}: there is no bucket {bucket!r}; check the URI")
+        case "403" | "AccessDenied":
+            return PipelineError(f"{uri}: access denied; the role needs s3:GetObject and s3:ListBucket on {bucket!r}")
+        case "412" | "PreconditionFailed":
+            return NotYet(f"{uri}: the object was replaced while it was being read")
+    return NotYet(f"{uri}: S3 answered {code}: {error.response['Error'].get('Message', '')}")

@@ -1,0 +1,73 @@
+"""The settings of the pipeline, from the environment (12-factor). The one place that says what each means."""
+
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from elt.errors import PipelineError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+S3Uri = Annotated[str, Field(pattern=r"^s3://[^/]+/.+")]
+
+
+class Settings(BaseSettings):
+    """One field, one environment variable of the same name in capitals. In the URIs `{ds}` becomes the log day."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    database_url: SecretStr | None = None
+    """libpq URI of the warehouse; the DAG uses it when the Airflow connection `recommendations_db` does not exist."""
+    advertisers_uri: S3Uri
+    """The list of active advertisers."""
+    product_views_uri: S3Uri
+    """The log of product views; a URI that ends in `/` means every object under that prefix."""
+    ads_views_uri: S3Uri
+    """The log of ad impressions and clicks; likewise."""
+    intermediate_uri: S3Uri
+    """Prefix for what the steps write: `date=YYYY-MM-DD/...csv.gz`."""
+    log_date_format: Literal["YYYY-MM-DD", "D/M/YYYY"] = "YYYY-MM-DD"
+    """How the logs spell dates. ISO dates are read either way."""
+    max_rejected_share: float = Field(0.01, ge=0, le=1)
+    """A source with a larger share of unreadable lines fails the day."""
+    git_revision: str = ""
+    """Recorded with each publication; by default what git says of the project's folder."""
+
+    def sources(self, day: str) -> dict[str, str]:
+        """Each source's name (that of its file in sql/staging) with its URI for the day `YYYY-MM-DD`."""
+        uris = {
+            "advertiser_ids": self.advertisers_uri,
+            "product_views": self.product_views_uri,
+            "ads_views": self.ads_views_uri,
+        }
+        return {source: uri.replace("{ds}", day) for source, uri in uris.items()}
+
+    def intermediate(self, day: str, name: str) -> str:
+        """The URI of the step output `name` of the day."""
+        return f"{self.intermediate_uri.rstrip('/')}/date={day}/{name}.csv.gz"
+
+    def revision(self) -> str:
+        """The git revision of the project's files, `-dirty` with local changes, `unknown` outside git."""
+        return self.git_revision or _git_revision()
+
+
+def load_settings() -> Settings:
+    """Settings from the environment. Raises PipelineError that names every variable that is missing or wrong."""
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        raise PipelineError(f"environment: {problems}") from None
+
+
+@lru_cache
+def _git_revision() -> str:
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

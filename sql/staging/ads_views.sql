@@ -1,0 +1,12 @@
+-- pg_temp.ads_views: the log of ad impressions and clicks as delivered.
+-- Grain: one impression or one click. Identical lines are separate events. Parameters: none.
+-- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
+CREATE TEMPORARY TABLE ads_views (
+    advertiser_id text COLLATE "C" NOT NULL
+    CONSTRAINT "advertiser_id is not 1 to 64 bytes" CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
+    product_id text COLLATE "C" NOT NULL
+    CONSTRAINT "product_id is not 1 to 64 bytes" CHECK (octet_length(product_id) BETWEEN 1 AND 64),
+    type text COLLATE "C" NOT NULL
+    CONSTRAINT "type is not impression or click" CHECK (type IN ('impression', 'click')),
+    date date NOT NULL
+);

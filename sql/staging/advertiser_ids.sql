@@ -1,0 +1,7 @@
+-- pg_temp.advertiser_ids: the list of active advertisers as delivered.
+-- Grain: one line of the list. Parameters: none.
+-- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
+CREATE TEMPORARY TABLE advertiser_ids (
+    advertiser_id text COLLATE "C" NOT NULL
+    CONSTRAINT "advertiser_id is not 1 to 64 bytes" CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64)
+);

@@ -1,0 +1,10 @@
+-- pg_temp.product_views: the log of product views as delivered.
+-- Grain: one view. Identical lines are separate events. Parameters: none.
+-- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
+CREATE TEMPORARY TABLE product_views (
+    advertiser_id text COLLATE "C" NOT NULL
+    CONSTRAINT "advertiser_id is not 1 to 64 bytes" CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
+    product_id text COLLATE "C" NOT NULL
+    CONSTRAINT "product_id is not 1 to 64 bytes" CHECK (octet_length(product_id) BETWEEN 1 AND 64),
+    date date NOT NULL
+);
