@@ -49,7 +49,6 @@ with DAG(
     # A new or resumed scheduler runs the newest day only; `airflow backfill` says which older ones are wanted.
     catchup=False,
     max_active_runs=2,
-    dagrun_timeout=timedelta(hours=12),
     default_args={
         "owner": "data-engineering",
         "retries": 4,

