@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from elt.settings import PROJECT
+from local import processes
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 SERVICES = {"api-server": [], "scheduler": ["--skip-serve-logs"], "dag-processor": []}
@@ -53,7 +54,10 @@ def environment(home: Path, metadata_url: str, port: int) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url.replace("postgresql://", "postgresql+psycopg2://", 1),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        # After a kill -9 the next scheduler picks up what was running within a minute, not five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "20",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
     }
 
 
@@ -66,14 +70,14 @@ def services(env: dict[str, str]) -> Iterator["Client"]:
     home = Path(env["AIRFLOW_HOME"])
     with ExitStack() as stack:
         _run([AIRFLOW, "db", "migrate"], env, home / "db-migrate.log")
-        processes = {
-            name: stack.enter_context(_service([AIRFLOW, name, *options], env, home / f"{name}.log"))
-            for name, options in SERVICES.items()
-        }
+        running = {}
+        for name, options in SERVICES.items():
+            running[name] = processes.start([AIRFLOW, name, *options], home / f"{name}.log", env=env)
+            stack.callback(processes.stop, running[name])
         client = Client(env["AIRFLOW__API__BASE_URL"])
         deadline = time.monotonic() + 180
         while not client.has_dag("recommendations"):
-            for name, process in processes.items():
+            for name, process in running.items():
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"Airflow's {name} did not come up; see {home / name}.log")
             time.sleep(0.2)
@@ -104,14 +108,16 @@ class Client:
             "max_active_runs": at_once, "reprocess_behavior": "completed",
         }).raise_for_status()
 
-    def tasks(self, dag_id: str, since: str) -> list[dict[str, Any]]:
-        """Task instances of the runs that were queued since a moment (ISO 8601, UTC)."""
+    def tasks(self, dag_id: str, days: list[str]) -> list[dict[str, Any]]:
+        """The task instances of the days' runs, each with its `day`."""
+        runs = self._get(
+            f"/api/v2/dags/{dag_id}/dagRuns", limit=100,
+            logical_date_gte=f"{min(days)}T00:00:00Z", logical_date_lte=f"{max(days)}T00:00:00Z",
+        ).json()["dag_runs"]
         found: list[dict[str, Any]] = []
-        runs = self._get(f"/api/v2/dags/{dag_id}/dagRuns", limit=100, order_by="-run_after").json()["dag_runs"]
         for run in runs:
-            if (run["queued_at"] or "") >= since:
-                tasks = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances").json()
-                found += [task | {"run_state": run["state"]} for task in tasks["task_instances"]]
+            tasks = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances").json()
+            found += [task | {"day": task["logical_date"][:10]} for task in tasks["task_instances"]]
         return found
 
     def _get(self, path: str, **params: Any) -> httpx.Response:
@@ -121,21 +127,6 @@ class Client:
             self._http.headers["Authorization"] = f"Bearer {token}"
             response = self._http.get(path, params=params)
         return response
-
-
-@contextmanager
-def _service(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as out:
-        process = subprocess.Popen(command, env=os.environ | env, stdout=out, stderr=out, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _run(command: list[str], env: dict[str, str], log: Path) -> None:

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ import httpx
 
 from elt.migrate import migrate
 from elt.settings import PROJECT
-from local import airflow, s3, sample
+from local import airflow, processes, s3, sample
 from local.postgres import MASTER, Postgres
 
 STATE = PROJECT / ".local" / "demo"
@@ -68,7 +69,7 @@ def run() -> None:
         say("Airflow is starting (on the first run it makes its metadata tables) ...")
         client = stack.enter_context(airflow.services(env))
         say(f"Airflow on {client.url}; running the DAG for {DAYS} days, two at a time")
-        process_days(client, days, started)
+        process_days(client, [str(day) for day in days], started)
 
         api = stack.enter_context(serve(port, postgres.url("recommendations_api", "recommendations")))
         guide(port, client.url, advertiser, postgres.url("recommendations_analyst", "recommendations"), days[0])
@@ -91,53 +92,44 @@ def land_logs(env: dict[str, str], days: list[date]) -> str:
     return world.active[0]
 
 
-def process_days(client: airflow.Client, days: list[date], started: str) -> None:
-    """Runs the days through the scheduler and says of every task what became of it."""
-    client.backfill("recommendations", str(days[0]), str(days[-1]), at_once=2)
+def process_days(client: airflow.Client, days: list[str], started: str) -> None:
+    """Runs the days through the scheduler and says of every task what became of it since `started` (ISO 8601, UTC)."""
+    client.backfill("recommendations", days[0], days[-1], at_once=2)
     told: set[tuple[str, str]] = set()
-    wanted = {str(day) for day in days}
-    while True:
-        tasks = [t for t in client.tasks("recommendations", started) if t["logical_date"][:10] in wanted]
-        for task in sorted(tasks, key=lambda t: t["end_date"] or "~"):
-            key = (task["logical_date"][:10], task["task_id"])
-            if task["state"] in ("success", "failed", "upstream_failed", "up_for_retry") and key not in told:
-                if task["state"] != "success":
-                    raise RuntimeError(f"{key[0]} {key[1]}: {task['state']}; its log is under {STATE / 'airflow/logs'}")
-                told.add(key)
-                say(f"{len(told):3}/{expected(tasks, days)}  {key[0]}  {key[1]:13} {task['duration']:5.1f} s")
-        if len({day for day, task in told if task == "DBWriting"}) == len(days):
-            return
+    while {day for day, task in told if task == "DBWriting"} != set(days):
         time.sleep(0.5)
+        tasks = client.tasks("recommendations", days)
+        in_all = len({(task["day"], task["task_id"]) for task in tasks})
+        for task in sorted(tasks, key=lambda task: task["end_date"] or ""):
+            day, name, state = task["day"], task["task_id"], task["state"]
+            if (day, name) in told or (task["end_date"] or "") < started:
+                continue
+            if state in ("failed", "upstream_failed", "up_for_retry"):
+                raise RuntimeError(f"{day} {name}: {state}; its log is under {STATE / 'airflow' / 'logs'}")
+            if state == "success":
+                told.add((day, name))
+                say(f"{len(told):3}/{in_all}  {day}  {name:13} {task['duration']:5.1f} s")
 
 
-def expected(tasks: list[dict[str, Any]], days: list[date]) -> int:
-    return len({task["task_id"] for task in tasks}) * len(days)
-
-
-class serve:
-    """uvicorn with the API; `with` waits until it answers and stops it at the end."""
-
-    def __init__(self, port: int, database_url: str) -> None:
-        self.port = port
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port), "--log-level", "warning"],
-            env=os.environ | {"DATABASE_URL": database_url}, cwd=PROJECT, start_new_session=True,
-        )
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
+@contextmanager
+def serve(port: int, database_url: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The API under uvicorn, once it answers. Raises RuntimeError when it does not."""
+    log = STATE / "api.log"
+    command = [sys.executable, "-m", "uvicorn", "api.main:app", "--app-dir", str(PROJECT), "--port", str(port)]
+    process = processes.start(command, log, env={"DATABASE_URL": database_url, **settings})
+    try:
         deadline = time.monotonic() + 30
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{self.port}/health/ready").raise_for_status()
-                return self.process
+                httpx.get(f"http://127.0.0.1:{port}/health/live").raise_for_status()
+                break
             except httpx.HTTPError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the API did not start on port {self.port}") from None
-                time.sleep(0.1)
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the API did not start on port {port}; see {log}") from None
+                time.sleep(0.05)
+        yield process
+    finally:
+        processes.stop(process)
 
 
 def guide(port: int, airflow_url: str, advertiser: str, analyst_url: str, first_day: date) -> None:

