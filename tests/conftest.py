@@ -1,0 +1,197 @@
+"""Real parts for the tests: a PostgreSQL whose master is no superuser, an S3 server, a migrated warehouse a test."""
+
+import csv
+import io
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Airflow reads its settings when it is imported; it must not write into the home of whoever runs the tests.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
+
+import boto3
+import psycopg2
+import pytest
+from botocore.config import Config
+
+from elt import sql, steps
+from elt.migrate import migrate
+from elt.settings import Settings
+from local import s3 as embedded_s3
+from local.airflow import free_port
+from local.postgres import MASTER, Postgres
+
+DAY = "2024-11-20"
+ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
+
+names = itertools.count(1)
+
+
+class Warehouse:
+    """A database of its own with the current schema."""
+
+    def __init__(self, postgres: Postgres, name: str) -> None:
+        self.postgres, self.name = postgres, name
+        postgres.provision(name)
+        migrate(self.url(MASTER))
+        postgres.let_log_in(*ROLES)
+
+    def url(self, role: str) -> str:
+        return self.postgres.url(role, self.name)
+
+    def connect(self) -> Any:
+        """As the pipeline: the role that the DAG has."""
+        return psycopg2.connect(self.url("recommendations_pipeline"))
+
+    def rows(self, query: str, *params: Any, role: str = "recommendations_pipeline") -> list[tuple[Any, ...]]:
+        conn = psycopg2.connect(self.url(role))
+        try:
+            with conn, conn.cursor() as cursor:
+                cursor.execute(query, params or None)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            conn.close()
+
+
+class Night:
+    """What arrives on S3 for a night, and the steps of the run over it."""
+
+    def __init__(self, warehouse: Warehouse, s3: Any, bucket: str) -> None:
+        self.warehouse, self.s3, self.bucket = warehouse, s3, bucket
+        self.settings = Settings(
+            advertisers_uri=f"s3://{bucket}/advertiser_ids",
+            product_views_uri=f"s3://{bucket}/product_views",
+            ads_views_uri=f"s3://{bucket}/ads_views",
+            intermediate_uri=f"s3://{bucket}/intermediate",
+            git_revision="test",
+        )
+
+    def put(self, key: str, body: bytes | str) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body.encode() if isinstance(body, str) else body)
+
+    def deliver(self, active: Iterable[str], views: Iterable[Any], ads: Iterable[Any]) -> None:
+        self.put("advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in active]))
+        self.put("product_views", as_csv(("advertiser_id", "product_id", "date"), views))
+        self.put("ads_views", as_csv(("advertiser_id", "product_id", "type", "date"), ads))
+
+    def change(self, **settings: Any) -> None:
+        self.settings = self.settings.model_copy(update=settings)
+
+    def load(self, day: str = DAY, **options: Any) -> bool:
+        connect = self.warehouse.connect
+        return steps.filter_events(day, connect, self.s3, self.settings, **{"run_id": "test", **options})
+
+    def rank(self, day: str = DAY) -> None:
+        for model in sql.models():
+            steps.build_model(day, model, self.warehouse.connect, self.s3, self.settings)
+
+    def publish(self, day: str = DAY) -> list[str]:
+        return steps.publish(day, sql.models(), self.warehouse.connect, self.settings, run_id="test")
+
+    def run(self, day: str = DAY, **options: Any) -> list[str]:
+        self.load(day, **options)
+        self.rank(day)
+        return self.publish(day)
+
+    def top_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
+        return self.warehouse.rows(
+            "SELECT advertiser_id, rank, product_id, ctr, clicks, impressions FROM marts.top_ctr "
+            "WHERE date = %s ORDER BY advertiser_id, rank", day,
+        )
+
+    def top_product(self, day: str = DAY) -> list[tuple[Any, ...]]:
+        return self.warehouse.rows(
+            "SELECT advertiser_id, rank, product_id, views FROM marts.top_product "
+            "WHERE date = %s ORDER BY advertiser_id, rank", day,
+        )
+
+    def accounting(self, source: str, day: str = DAY) -> dict[str, int]:
+        columns = ("delivered", "kept", "other_day", "inactive", "rejected")
+        (row,) = self.warehouse.rows(
+            "SELECT delivered, kept, other_day, inactive, rejected FROM staging.accounting "
+            "WHERE date = %s AND source = %s", day, source,
+        )
+        return dict(zip(columns, row, strict=True))
+
+    def object(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+
+def as_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(header)
+    out.writerows(rows)
+    return text.getvalue()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    # Nobody needs these data after a power cut; that a crash loses nothing is tested on a server with the defaults.
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    with Postgres(folder, free_port(), fsync="off", synchronous_commit="off") as server:
+        yield server
+
+
+@pytest.fixture
+def warehouse(postgres: Postgres) -> Warehouse:
+    return Warehouse(postgres, f"test_{next(names)}")
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    with embedded_s3.s3_server(free_port()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3(s3_url: str) -> Any:
+    env = embedded_s3.environment(s3_url)
+    return boto3.client(
+        "s3", endpoint_url=s3_url, region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        config=Config(retries={"total_max_attempts": 3}),
+    )
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    name = f"bucket-{next(names)}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def night(warehouse: Warehouse, s3: Any, bucket: str) -> Night:
+    return Night(warehouse, s3, bucket)
+
+
+@pytest.fixture
+def delivered(night: Night) -> Night:
+    """A night with an ordinary delivery: two active advertisers and one that is not, 25 products each."""
+    night.deliver(*ordinary_logs())
+    return night
+
+
+def ordinary_logs(day: str = DAY, shift: int = 0) -> tuple[list[str], list[Any], list[Any]]:
+    """Active advertisers, views, ad events; `shift` makes other lists."""
+    views, ads = [], []
+    for advertiser in ("ACME", "BOLT", "GONE"):
+        for n in range(25):
+            product = f"p{n:02}"
+            views += [(advertiser, product, day)] * ((n + shift) % 7 + 1)
+            ads += [(advertiser, product, "impression", day)] * 10
+            ads += [(advertiser, product, "click", day)] * ((n + shift) % 5)
+    return ["ACME", "BOLT"], views, ads
+
+
+@pytest.fixture
+def logs_folder(request: pytest.FixtureRequest) -> Path:
+    """The raw logs of 2024, which are not part of the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data" / "2024"
+    if not folder.is_dir():
+        pytest.skip("the raw logs of 2024 are not here; they are no part of the project")
+    return folder

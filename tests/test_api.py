@@ -1,0 +1,213 @@
+"""The API: a real uvicorn, asked over HTTP."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+from conftest import DAY, Night, Warehouse, ordinary_logs
+from oracle import top_ctr, top_product
+
+from elt.settings import PROJECT
+from local.airflow import free_port
+from local.api import serve
+
+BEFORE = "2024-11-19"
+
+
+@pytest.fixture
+def client(delivered: Night, tmp_path: Path) -> Iterator[httpx.Client]:
+    """The API over two published days."""
+    active, views, ads = ordinary_logs(BEFORE, shift=2)
+    today = ordinary_logs()
+    delivered.deliver(active, views + today[1], ads + today[2])
+    delivered.run(BEFORE)
+    delivered.run(DAY)
+    port = free_port()
+    url = delivered.warehouse.url("recommendations_api")
+    with serve(port, url, tmp_path / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="1", POOL_WAIT="3"):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            yield http
+
+
+def test_recommendations(client: httpx.Client) -> None:
+    active, views, ads = ordinary_logs()
+    answer = client.get("/recommendations/ACME/TopCTR")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "advertiser_id": "ACME", "model": "TopCTR", "date": DAY, "count": 20,
+        "recommendations": [
+            {"rank": rank, "product_id": product, "ctr": rate, "clicks": clicks, "impressions": shown}
+            for advertiser, rank, product, rate, clicks, shown in top_ctr(DAY, active, ads) if advertiser == "ACME"
+        ],
+    }
+    assert list(answer.json()["recommendations"][0]) == ["rank", "product_id", "ctr", "clicks", "impressions"]
+    for spelling in ("TopProduct", "topproduct/", "TOP_PRODUCT", "top-product", "Top-Product//"):
+        answer = client.get(f"/recommendations/ACME/{spelling}")
+        assert answer.json()["recommendations"] == [
+            {"rank": rank, "product_id": product, "views": count}
+            for advertiser, rank, product, count in top_product(DAY, active, views) if advertiser == "ACME"
+        ]
+    older = client.get("/recommendations/ACME/TopCTR", params={"date": BEFORE}).json()
+    assert older["date"] == BEFORE
+    assert older["recommendations"] != client.get("/recommendations/ACME/TopCTR").json()["recommendations"]
+
+
+def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Client, delivered: Night) -> None:
+    delivered.put("advertiser_ids", "advertiser_id\nACME\nBOLT\nQUIET\n")
+    delivered.run()
+    assert client.get("/recommendations/QUIET/TopCTR").json() == {
+        "advertiser_id": "QUIET", "model": "TopCTR", "date": DAY, "count": 0, "recommendations": []
+    }
+    assert client.get("/history/QUIET/").json()["history"] == {}
+
+
+def test_history(client: httpx.Client) -> None:
+    answer = client.get("/history/BOLT/").json()
+    assert (answer["advertiser_id"], answer["from"], answer["to"]) == ("BOLT", "2024-11-14", DAY)
+    assert list(answer["history"]) == [DAY, BEFORE]
+    for day, lists in answer["history"].items():
+        for model in ("TopCTR", "TopProduct"):
+            single = client.get(f"/recommendations/BOLT/{model}?date={day}").json()
+            assert lists[model] == single["recommendations"]
+
+
+def test_stats(client: httpx.Client, delivered: Night) -> None:
+    answer = client.get("/stats/").json()
+    assert answer["date"] == DAY
+    assert answer["advertisers"] == 2
+    assert answer["advertisers_with_lists"] == {"TopCTR": 2, "TopProduct": 2}
+    for model in ("TopCTR", "TopProduct"):
+        lists = {
+            (day, advertiser): {e["product_id"] for e in client.get(
+                f"/recommendations/{advertiser}/{model}?date={day}").json()["recommendations"]}
+            for day in (BEFORE, DAY) for advertiser in ("ACME", "BOLT")
+        }
+        assert answer["most_varying"][model] == [
+            {"advertiser_id": a, "replaced_share": pytest.approx(len(lists[DAY, a] - lists[BEFORE, a]) / 20), "days": 1}
+            for a in ("ACME", "BOLT")
+        ]
+    for agreement in answer["agreement"]:
+        one, other = (
+            {e["product_id"] for e in client.get(
+                f"/recommendations/{agreement['advertiser_id']}/{m}").json()["recommendations"]}
+            for m in agreement["models"]
+        )
+        assert agreement["common"] == len(one & other)
+        assert agreement["jaccard"] == pytest.approx(len(one & other) / len(one | other))
+    assert len(client.get("/stats?limit=1").json()["agreement"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("/recommendations/NOBODY/TopCTR", 404,
+         "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20"),
+        ("/recommendations/ACME/TopSellers", 404, "no model 'TopSellers'; the models are TopCTR, TopProduct"),
+        ("/recommendations/ACME/TopCTR?date=2020-01-01", 404,
+         "nothing is published for 2020-01-01; the published days are 2024-11-19 to 2024-11-20"),
+        ("/recommendations/ACME/TopCTR?date=20-11-2024", 422, "query.date: Value error, a date is written YYYY-MM-DD"),
+        ("/recommendations/ACME/TopCTR?date=2024-02-30", 422, None),
+        ("/recommendations/ACME/TopCTR?date=1732060800", 422, None),
+        ("/history/NOBODY", 404, None),
+        ("/stats?limit=0", 422, None),
+        ("/stats?limit=x", 422, None),
+        ("/nothing", 404, "no page '/nothing'; /docs lists what there is"),
+        ("/recommendations/A%00B/TopCTR", 422, None),
+        ("/recommendations/" + "x" * 10_000 + "/TopCTR", 422, None),
+        ("/recommendations/%27%3B%20DROP%20TABLE%20marts.recommendations%3B--/TopCTR", 404, None),
+        ("/recommendations/%25s%25(date)s/TopCTR", 404, None),
+        ("/recommendations/ACME/%E2%98%83", 404, None),
+        ("/recommendations/%2E%2E%2F%2E%2E%2Fetc/passwd", 404, None),
+        ("/recommendations/%FF%FE/TopCTR", 404, None),
+    ],
+)
+def test_a_wrong_request_is_told_what_would_be_right(
+    client: httpx.Client, path: str, status: int, detail: str | None
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert set(problem) >= {"type", "title", "status", "detail"}
+    if detail:
+        assert problem["detail"] == detail
+    assert client.get("/recommendations/ACME/TopCTR").status_code == 200
+
+
+def test_health_metrics_and_documentation(client: httpx.Client) -> None:
+    assert client.get("/health/live").json() == {"status": "live"}
+    assert client.get("/health/ready/").json() == {"status": "ready", "newest": DAY}
+    assert client.get("/docs").status_code == 200
+    document = client.get("/openapi.json").json()
+    assert {"/recommendations/{advertiser_id}/{model}", "/history/{advertiser_id}", "/stats"} <= set(document["paths"])
+    assert 'route="/recommendations/{advertiser_id}/{model}"' in (
+        client.get("/recommendations/ACME/TopCTR") and client.get("/metrics").text
+    )
+    assert client.post("/stats").status_code == 405
+
+
+def test_more_requests_than_connections_wait_and_are_answered(client: httpx.Client) -> None:
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda n: client.get("/recommendations/ACME/TopCTR").status_code, range(240)))
+    assert set(answers) == {200}
+
+
+def test_a_lost_connection_is_replaced_without_the_client_noticing(client: httpx.Client, warehouse: Warehouse) -> None:
+    for _ in range(5):
+        assert client.get("/recommendations/ACME/TopCTR").status_code == 200
+        _kill_connections(warehouse)
+
+
+def test_a_slow_database_is_503_within_a_bounded_time(client: httpx.Client, warehouse: Warehouse) -> None:
+    lock = psycopg2.connect(warehouse.url("recommendations_pipeline"))
+    conn = psycopg2.connect(warehouse.postgres.url("postgres", warehouse.name))
+    with conn.cursor() as cursor:
+        cursor.execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+        answer = client.get("/recommendations/ACME/TopCTR")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "2"
+        assert answer.json()["detail"] == "the warehouse took too long to answer"
+        assert answer.elapsed.total_seconds() < 5
+        assert client.get("/health/ready").status_code == 200
+    conn.close()
+    lock.close()
+    assert client.get("/recommendations/ACME/TopCTR").status_code == 200
+
+
+def test_without_a_database_it_starts_and_says_503(tmp_path: Path) -> None:
+    port = free_port()
+    with serve(port, "postgresql://someone:hidden@127.0.0.1:1/none", tmp_path / "api.log"):
+        answer = httpx.get(f"http://127.0.0.1:{port}/recommendations/ACME/TopCTR")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "2"
+        assert answer.json()["detail"] == "the warehouse can not be reached"
+        assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 503
+    assert "hidden" not in (tmp_path / "api.log").read_text()
+
+
+def test_the_api_imports_nothing_of_the_pipeline() -> None:
+    for file in (PROJECT / "api").glob("*.py"):
+        assert "import elt" not in file.read_text()
+        assert "from elt" not in file.read_text()
+
+
+def test_the_documented_answers_are_the_real_ones(client: httpx.Client) -> None:
+    """The examples in the OpenAPI document have the keys that the API answers."""
+    document = client.get("/openapi.json").json()
+    for path, name in (("/recommendations/ACME/TopCTR", "Recommendations"), ("/history/ACME", "History"), ("/stats", "Stats")):
+        (example,) = document["components"]["schemas"][name]["examples"]
+        assert set(client.get(path).json()) == set(example)
+
+
+def _kill_connections(warehouse: Warehouse) -> None:
+    conn = psycopg2.connect(warehouse.postgres.url("postgres", "postgres"))
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                       "WHERE usename = 'recommendations_api' AND datname = %s", (warehouse.name,))
+    conn.close()

@@ -1,0 +1,275 @@
+"""FiltrarDatos: every way that logs are delivered, and what becomes of lines that can not be read."""
+
+import csv
+import gzip
+import io
+import zlib
+
+import pytest
+from conftest import DAY, Night, as_csv, ordinary_logs
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from elt import land
+from elt.errors import NotYet, PipelineError
+
+HEADER = b"advertiser_id,product_id,date"
+LINES = [f"ACME,p{n},{DAY}".encode() for n in range(5)]
+
+
+def views_of(night: Night, day: str = DAY) -> dict[str, int]:
+    rows = night.warehouse.rows("SELECT product_id, views FROM staging.product_daily WHERE date = %s AND views > 0", day)
+    return dict(rows)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"\n".join([HEADER, *LINES]), id="no last newline"),
+        pytest.param(b"\n".join([HEADER, *LINES, b""]), id="LF"),
+        pytest.param(b"\r\n".join([HEADER, *LINES, b""]), id="CRLF"),
+        pytest.param(b"\r\n".join([HEADER, *LINES]), id="CRLF, no last newline"),
+        pytest.param(b"\xef\xbb\xbf" + b"\n".join([HEADER, *LINES, b""]), id="BOM"),
+        pytest.param(b"\n".join([HEADER.replace(b",", b'","').join([b'"', b'"']),
+                                 *(b'"' + line.replace(b",", b'","') + b'"' for line in LINES)]), id="quoted"),
+        pytest.param(b"\n".join([b"date,extra,product_id,advertiser_id",
+                                 *(f"{DAY},,p{n},ACME".encode() for n in range(5))]), id="reordered, one more column"),
+        pytest.param(b"\n".join([b" Advertiser_ID ,PRODUCT_ID, Date", *LINES]), id="header in capitals and spaces"),
+        pytest.param(b"\n".join([HEADER, *(line + b" 23:59:59" for line in LINES)]), id="time of day"),
+        pytest.param(b"\n".join([HEADER, *(line + b"T23:59:59Z" for line in LINES)]), id="time of day, ISO"),
+        pytest.param(b"\n".join([HEADER, *LINES[:3]]) + b"\r\n" + b"\r\n".join(LINES[3:]), id="mixed line ends"),
+    ],
+)
+def test_the_same_events_however_the_csv_is_written(delivered: Night, body: bytes) -> None:
+    delivered.put("product_views", body)
+    delivered.load()
+    assert views_of(delivered) == {f"p{n}": 1 for n in range(5)}
+    assert delivered.accounting("product_views") == {
+        "delivered": 5, "kept": 5, "other_day": 0, "inactive": 0, "rejected": 0
+    }
+
+
+def test_gzip_by_the_name_even_of_several_members(delivered: Night) -> None:
+    first, second = b"\n".join([HEADER, *LINES[:2], b""]), b"\n".join(LINES[2:])
+    delivered.put("views.csv.gz", gzip.compress(first) + gzip.compress(second))
+    delivered.change(product_views_uri=f"s3://{delivered.bucket}/views.csv.gz")
+    delivered.load()
+    assert delivered.accounting("product_views")["kept"] == 5
+
+
+def test_a_prefix_means_every_object_under_it_each_with_its_own_header(delivered: Night) -> None:
+    for n in range(4):
+        delivered.put(f"views/part-{n}", as_csv(("advertiser_id", "product_id", "date"), [("ACME", f"p{n}", DAY)]))
+    delivered.put("views/sub/part.gz", gzip.compress(as_csv(("date", "product_id", "advertiser_id"),
+                                                             [(DAY, "p9", "ACME")]).encode()))
+    delivered.put("views/_SUCCESS", b"")
+    delivered.put("views/empty-folder/", b"")
+    delivered.change(product_views_uri=f"s3://{delivered.bucket}/views/")
+    delivered.load()
+    assert views_of(delivered) == {"p0": 1, "p1": 1, "p2": 1, "p3": 1, "p9": 1}
+    recorded = delivered.warehouse.rows(
+        "SELECT count(*), sum(lines), bool_and(length(etag) = 32 AND size_bytes > 0) FROM staging.source_objects "
+        "WHERE source = 'product_views'"
+    )
+    assert recorded == [(5, 5, True)]
+
+
+def test_ds_in_a_uri_is_the_day(delivered: Night) -> None:
+    delivered.put(f"raw/{DAY}/views", b"\n".join([HEADER, *LINES]))
+    delivered.change(product_views_uri=f"s3://{delivered.bucket}/raw/{{ds}}/views")
+    delivered.load()
+    assert delivered.accounting("product_views")["kept"] == 5
+    with pytest.raises(NotYet, match=r"raw/2024-11-21/views: no such object yet"):
+        delivered.load("2024-11-21")
+
+
+def test_dates_as_the_setting_says_and_never_guessed(delivered: Night) -> None:
+    delivered.put("product_views", b"\n".join([HEADER, b"ACME,p1,20/11/2024", b"ACME,p2,2024-11-20",
+                                               b"ACME,p3,1/2/2024"]))
+    delivered.change(log_date_format="D/M/YYYY", max_rejected_share=1.0)
+    delivered.load()
+    assert views_of(delivered) == {"p1": 1, "p2": 1}
+    assert delivered.accounting("product_views")["other_day"] == 1
+    delivered.change(log_date_format="YYYY-MM-DD")
+    delivered.load()
+    assert delivered.accounting("product_views") == {
+        "delivered": 3, "kept": 1, "other_day": 0, "inactive": 0, "rejected": 2
+    }
+
+
+def test_a_file_of_many_days_gives_each_day_its_own(night: Night) -> None:
+    days = ["2024-11-19", DAY, "2024-11-21"]
+    views = [row for day in days for row in ordinary_logs(day)[1]]
+    ads = [row for day in days for row in ordinary_logs(day)[2]]
+    night.deliver(["ACME", "BOLT"], views, ads)
+    for day in days:
+        night.load(day)
+        sums = night.accounting("product_views", day)
+        assert sums["kept"] == sum(1 for a, _, d in views if d == day and a != "GONE")
+        assert sums["other_day"] == sum(1 for _, _, d in views if d != day)
+        assert sums["delivered"] == sum(sums.values()) - sums["delivered"]
+
+
+def test_what_is_kept_is_on_s3_as_the_raw_log_is(delivered: Night) -> None:
+    active, views, ads = ordinary_logs()
+    delivered.load()
+    for key, header, rows in (
+        ("product_views", ("advertiser_id", "product_id", "date"), views),
+        ("ads_views", ("advertiser_id", "product_id", "type", "date"), ads),
+    ):
+        kept = gzip.decompress(delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")).decode()
+        assert kept == as_csv(header, [row for row in rows if row[0] in active])
+
+
+def test_a_second_run_reads_nothing_and_reload_reads_again(delivered: Night) -> None:
+    assert delivered.load() is True
+    before = delivered.warehouse.rows("TABLE staging.loads")
+    assert delivered.load() is False
+    assert delivered.warehouse.rows("TABLE staging.loads") == before
+    assert delivered.load(reload=True) is True
+    assert delivered.warehouse.rows("TABLE staging.loads") != before
+
+
+def test_a_redelivered_log_is_noticed(delivered: Night) -> None:
+    delivered.load()
+    delivered.put("product_views", b"\n".join([HEADER, *LINES]))
+    assert delivered.load() is True
+    assert delivered.accounting("product_views")["delivered"] == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "message"),
+    [
+        ("product_views", b"", r"product_views: the object is empty; expected a header row"),
+        ("product_views", HEADER, r"every_log_holds_the_day.sql: broken: (?s:.*)source='product_views', delivered=0"),
+        ("product_views", b"advertiser_id,date\nACME,2024-11-20\n",
+         r"no column 'product_id' in the header 'advertiser_id,date'; expected advertiser_id,product_id,date"),
+        ("product_views", b"date,date,advertiser_id,product_id\n", r"column 'date' twice"),
+        ("product_views", b"\xff\xfe\x00", r"the first line is not a CSV header in UTF-8"),
+        ("advertiser_ids", b"advertiser_id\n", r"someone_is_active.sql: broken"),
+        ("ads_views", b"advertiser_id,product_id,type,date\nACME,p,click,2020-01-01\n", r"every_log_holds_the_day"),
+    ],
+)
+def test_an_unusable_object_fails_the_day_and_says_what_is_wrong(
+    delivered: Night, key: str, body: bytes, message: str
+) -> None:
+    delivered.put(key, body)
+    with pytest.raises(PipelineError, match=message):
+        delivered.load()
+    assert delivered.warehouse.rows("TABLE staging.loads") == []
+    assert delivered.warehouse.rows("TABLE staging.product_daily") == []
+
+
+def test_a_cut_gzip_is_refused(delivered: Night) -> None:
+    whole = gzip.compress(b"\n".join([HEADER, *LINES * 5000]))
+    delivered.put("views.gz", whole[: len(whole) // 2])
+    delivered.change(product_views_uri=f"s3://{delivered.bucket}/views.gz")
+    with pytest.raises(PipelineError, match=r"views\.gz: not a whole gzip file"):
+        delivered.load()
+    delivered.put("views.gz", zlib.compress(b"not gzip"))
+    with pytest.raises(PipelineError, match=r"views\.gz: not a whole gzip file"):
+        delivered.load()
+
+
+def test_what_is_missing_may_still_come(delivered: Night) -> None:
+    delivered.change(product_views_uri=f"s3://{delivered.bucket}/nothing/here/")
+    with pytest.raises(NotYet, match=r"nothing/here/: no object under this prefix yet"):
+        delivered.load()
+    delivered.change(product_views_uri="s3://no-such-bucket/product_views")
+    with pytest.raises(PipelineError, match="no-such-bucket"):
+        delivered.load()
+
+
+def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go_on(delivered: Night) -> None:
+    bad = {
+        3: (b"ACME,p,impression", 'missing data for column "date"'),
+        4: (b"ACME,p,impression,2024-11-20,more", "extra data after last expected column"),
+        6: (b"ACME,p,impression,2024-13-45", "date/time field value out of range"),
+        7: (b"ACME,p,hover,2024-11-20", "type is not impression or click"),
+        8: (b",p,click,2024-11-20", "advertiser_id is empty"),
+        9: (b'ACME,"",click,2024-11-20', "product_id is not 1 to 64 bytes"),
+        10: (b"ACME," + b"x" * 65 + b",click,2024-11-20", "product_id is not 1 to 64 bytes"),
+        12: (b'ACME,"open,click,2024-11-20', "unterminated CSV quoted field"),
+        13: (b"ACME,nul\x00,click,2024-11-20", 'invalid byte sequence for encoding "UTF8"'),
+        14: (b"ACME,\xff\xfe,click,2024-11-20", 'invalid byte sequence for encoding "UTF8"'),
+        15: (b"", 'missing data for column "product_id"'),
+        17: (b"\\.", None),
+        18: (b'ACME,"a', "unterminated CSV quoted field"),
+        19: (b'b",click,2024-11-20', None),
+    }
+    good = b"ACME,good,click,2024-11-20"
+    lines = [b"advertiser_id,product_id,type,date"] + [bad.get(n, (good,))[0] for n in range(2, 21)]
+    delivered.put("ads_views", b"\n".join(lines))
+    delivered.change(max_rejected_share=1.0)
+    delivered.load()
+    kept = delivered.warehouse.rows(
+        "SELECT line_number, reason, line FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY line_number"
+    )
+    assert {number: bytes(line) for number, _, line in kept} == {number: line for number, (line, _) in bad.items()}
+    for number, reason, _ in kept:
+        assert bad[number][1] in (reason, None), number
+    assert delivered.accounting("ads_views") == {
+        "delivered": 19, "kept": 19 - len(bad), "other_day": 0, "inactive": 0, "rejected": len(bad)
+    }
+
+
+def test_too_many_bad_lines_fail_the_day_with_counts_and_the_first_lines(delivered: Night) -> None:
+    delivered.put("product_views", b"\n".join([HEADER, *LINES, *[b"ACME,p,20-11-2024x"] * 3, b"only one field"]))
+    with pytest.raises(PipelineError) as failure:
+        delivered.load()
+    message = str(failure.value)
+    assert "rejected_share.sql: broken" in message
+    assert "lines=9, rejected=4" in message or "lines=Decimal('9'), rejected=Decimal('4')" in message
+    assert "lines_with_this_reason=3" in message
+    assert "first_line=7" in message
+    assert "ACME,p,20-11-2024x" in message
+    assert len(delivered.warehouse.rows("TABLE staging.rejected_lines")) == 4
+    assert delivered.warehouse.rows("TABLE staging.product_daily") == []
+
+
+def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(land, "GIVE_UP_AFTER", 3000)
+    delivered.put("product_views", HEADER + b"\n" + b"nonsense\n" * 20_000)
+    with pytest.raises(PipelineError, match=r"gave up after 4,000 lines: 4,000 can not be read, at most 1.00% may be"):
+        delivered.load()
+
+
+fields = st.one_of(
+    st.sampled_from([b"ACME", b"GONE", b"p1", b"impression", b"click", DAY.encode(), b"2024-11-19", b"2024-02-30",
+                     b"", b'"', b'""', b'"p,1"', b'"p', b'p"', b"\\.", b"\\N", b"NULL", b" ", b"\t", b"a" * 64,
+                     b"a" * 65, b"\x00", b"\xc3\xa9", b"\xc3", b"\r", b"2024-11-20 10:00"]),
+    st.binary(max_size=8).map(lambda b: b.replace(b"\n", b"")),
+)
+good = st.sampled_from([b"ACME,p1,click,2024-11-20", b"ACME,p2,impression,2024-11-20", b"GONE,p1,click,2024-11-20",
+                        b"ACME,p1,click,2024-11-19"])
+fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b",".join)), max_size=60)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=fuzzed)
+@example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"])
+@example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"])
+def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: list[bytes]) -> None:
+    """Every line is either read as the row that it is by itself, or kept whole with a reason."""
+    body = [b"advertiser_id,product_id,type,date", b"ACME,always,impression,2024-11-20", *lines]
+    delivered.put("ads_views", b"\n".join(body) + b"\n")
+    delivered.change(max_rejected_share=1.0)
+    delivered.load()
+    sums = delivered.accounting("ads_views")
+    assert sums["delivered"] == len(body) - 1
+    assert sums["delivered"] == sums["kept"] + sums["other_day"] + sums["inactive"] + sums["rejected"]
+    kept = dict(delivered.warehouse.rows("SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'"))
+    for number, line in kept.items():
+        assert bytes(line) == body[number - 1].removesuffix(b"\r")
+    obviously_good = {b"ACME,p1,click,2024-11-20", b"ACME,p2,impression,2024-11-20", b"GONE,p1,click,2024-11-20"}
+    assert not obviously_good & {bytes(line) for line in kept.values()}
+    assert not any(not _is_one_row(line) for n, line in enumerate(body, 1) if n > 1 and n not in kept)
+
+
+def _is_one_row(line: bytes) -> bool:
+    """Could this line, by itself, be a row of the log?"""
+    try:
+        (row,) = csv.reader(io.StringIO(line.decode(), newline=""), strict=True)
+    except (ValueError, csv.Error):
+        return False
+    return len(row) == 4 and all(1 <= len(value.encode()) <= 64 for value in row[:2]) and row[2] in ("impression", "click")

@@ -1,0 +1,156 @@
+"""DBWriting and the models: one transaction, audited, the same the second time."""
+
+import json
+
+import psycopg2
+import pytest
+from conftest import DAY, Night, ordinary_logs
+
+from elt import sql, steps
+from elt.errors import PipelineError
+
+
+def everything(night: Night) -> dict[str, list]:
+    tables = ("marts.recommendations", "marts.publications", "marts.active_advertisers", "marts.top_ctr",
+              "marts.top_product", "staging.product_daily", "staging.accounting", "staging.source_objects")
+    return {table: night.warehouse.rows(f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables}
+
+
+def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
+    assert delivered.run() == ["TopCTR", "TopProduct"]
+    before = everything(delivered)
+    files = {key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
+             for key in ("TopCTR", "TopProduct", "ads_views", "product_views")}
+    assert len(before["marts.recommendations"]) == 80
+    assert delivered.run() == []
+    assert everything(delivered) == before
+    assert delivered.run(reload=True) == []
+    assert everything(delivered) == before
+    assert files == {key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz") for key in files}
+
+
+def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
+    delivered.run()
+    before = delivered.top_product()
+    delivered.deliver(*ordinary_logs(shift=3))
+    assert delivered.run() == ["TopCTR", "TopProduct"]
+    assert delivered.top_product() != before
+    assert len(delivered.top_product()) == 40
+
+
+def test_an_advertiser_that_turned_inactive_loses_its_lists(delivered: Night) -> None:
+    delivered.run()
+    delivered.put("advertiser_ids", "advertiser_id\nACME\n")
+    delivered.run()
+    assert {row[0] for row in delivered.top_ctr()} == {"ACME"}
+    assert delivered.warehouse.rows("SELECT advertiser_id FROM marts.active_advertisers") == [("ACME",)]
+    delivered.put("advertiser_ids", "advertiser_id\nACME\nBOLT\n")
+    delivered.run()
+    assert {row[0] for row in delivered.top_ctr()} == {"ACME", "BOLT"}
+
+
+def test_a_publication_says_what_it_was_made_of(delivered: Night) -> None:
+    delivered.run()
+    (row,) = delivered.warehouse.rows(
+        "SELECT row_count, advertiser_count, sql_file, sql_version, git_revision, run_id, sources, accounting "
+        "FROM marts.publications WHERE model = 'TopCTR' AND date = %s", DAY,
+    )
+    model = next(m for m in sql.models() if m.name == "TopCTR")
+    assert row[:6] == (40, 2, "sql/models/top_ctr.sql", sql.version(model.file), "test", "test")
+    heads = {s["source"]: delivered.s3.head_object(Bucket=delivered.bucket, Key=s["source"]) for s in row[6]}
+    assert {(s["source"], s["etag"], s["size_bytes"]) for s in row[6]} == {
+        (source, head["ETag"].strip('"'), head["ContentLength"]) for source, head in heads.items()
+    }
+    assert [a["source"] for a in row[7]] == ["ads_views", "product_views"]
+
+
+def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night) -> None:
+    listener = psycopg2.connect(delivered.warehouse.url("recommendations_api"))
+    listener.autocommit = True
+    with listener.cursor() as cursor:
+        cursor.execute("LISTEN recommendations_published")
+        delivered.run()
+        delivered.run()
+        cursor.execute("SELECT 1")
+    listener.poll()
+    told = [json.loads(notice.payload) for notice in listener.notifies]
+    listener.close()
+    assert told == [{"date": DAY, "model": "TopCTR"}, {"date": DAY, "model": "TopProduct"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "audit"),
+    [
+        ("UPDATE models.candidates SET advertiser_id = 'GONE' WHERE advertiser_id = 'BOLT'", "active_advertisers_only"),
+        ("DELETE FROM models.candidates WHERE rank = 7 AND model = 'TopCTR'", "lists_are_whole"),
+        ("UPDATE models.candidates SET score = 1e9 WHERE rank = 7", "lists_are_whole"),
+        ("UPDATE models.candidates SET product_id = 'invented' WHERE rank = 7", "products_had_events"),
+        ("DELETE FROM models.candidates WHERE model = 'TopProduct'", "every_model_is_published"),
+        ("DELETE FROM models.builds WHERE model = 'TopProduct'", "every_model_is_published"),
+        ("UPDATE models.builds SET load_id = gen_random_uuid()", "every_model_is_published"),
+    ],
+)
+def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
+    delivered: Night, change: str, audit: str
+) -> None:
+    delivered.run()
+    before = everything(delivered)
+    delivered.deliver(*ordinary_logs(shift=2))
+    delivered.load()
+    delivered.rank()
+    delivered.warehouse.rows(change)
+    with pytest.raises(PipelineError, match=f"nothing was published(?s:.*)sql/audits/publication/{audit}.sql: broken"):
+        delivered.publish()
+    after = everything(delivered)
+    assert {t: after[t] for t in after if t.startswith("marts.")} == {
+        t: before[t] for t in before if t.startswith("marts.")
+    }
+    delivered.run()
+    assert len(delivered.top_ctr()) == 40
+
+
+def test_models_built_from_another_load_are_not_published_together(delivered: Night) -> None:
+    """Another run loaded the day anew between this run's models and its publication."""
+    delivered.load()
+    delivered.rank()
+    delivered.deliver(*ordinary_logs(shift=1))
+    delivered.load()
+    with pytest.raises(PipelineError, match="every_model_is_published"):
+        delivered.publish()
+    delivered.rank()
+    assert delivered.publish() == ["TopCTR", "TopProduct"]
+
+
+def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
+    with pytest.raises(PipelineError, match=r"TopCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
+        delivered.rank()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("-- Bad: x\nSELECT advertiser_id FROM staging.no_such_table", r'bad\.sql: relation "staging.no_such_table"'),
+        ("-- Bad: x\nSELEC 1", r"bad\.sql: syntax error at or near \"SELEC\""),
+        ("-- Bad: x\nSELECT 'a' AS advertiser_id, 1 AS rank", r"bad\.sql: selects advertiser_id, rank, but not product"),
+        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' || n AS product_id, 1 AS score "
+         "FROM generate_series(1, 2) AS n", r"bad\.sql: .*a_rank_is_given_once"),
+        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, n AS rank, 'p' AS product_id, 1 AS score "
+         "FROM generate_series(1, 2) AS n", r"bad\.sql: .*a_product_is_listed_once"),
+        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, 21 AS rank, 'p' AS product_id, 1 AS score",
+         r"bad\.sql: .*rank_is_1_to_20"),
+        ("-- Bad: 5 % x\nSELECT 1", r"bad\.sql: parameters are written %\(name\)s"),
+    ],
+)
+def test_a_mistake_in_a_model_names_the_file(delivered: Night, tmp_path, text: str, message: str) -> None:
+    (tmp_path / "bad.sql").write_text(text)
+    (model,) = sql.models(tmp_path)
+    delivered.load()
+    with pytest.raises(PipelineError, match=message):
+        steps.build_model(DAY, model, delivered.warehouse.connect, delivered.s3, delivered.settings)
+    assert delivered.warehouse.rows("TABLE models.builds") == []
+
+
+def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
+    (tmp_path / "my_model.sql").write_text("-- TheModel: x\nSELECT 1")
+    with pytest.raises(PipelineError, match=r"my_model\.sql: the first line must be '-- Name: what the model is'"):
+        sql.models(tmp_path)

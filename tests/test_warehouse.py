@@ -1,0 +1,130 @@
+"""Migrations, and what each role can and can not do."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+import pytest
+from conftest import DAY, Night, Warehouse
+
+from elt import sql
+from elt.migrate import migrate
+from local.postgres import MASTER
+
+
+def test_migrating_again_does_nothing(warehouse: Warehouse) -> None:
+    assert migrate(warehouse.url(MASTER)) == []
+
+
+def test_migrations_are_numbered_without_a_gap_and_say_what_they_are_for() -> None:
+    files = sorted((sql.SQL / "migrations").glob("*"))
+    assert [file.name[:5] for file in files] == [f"{n:04}_" for n in range(1, len(files) + 1)]
+    for file in files:
+        assert re.fullmatch(r"\d{4}_[a-z_]+\.sql", file.name)
+        assert file.read_text().startswith("-- ")
+
+
+def test_every_sql_file_opens_with_what_it_makes() -> None:
+    for file in [*sql.SQL.rglob("*.sql"), *Path("api/queries").glob("*.sql")]:
+        assert file.read_text().startswith("-- "), file
+        if "migrations" not in file.parts:
+            assert re.search(r"^-- .*(Parameters:|No parameters)", file.read_text(), re.M), file
+
+
+def test_the_command_line_says_what_is_wrong(warehouse: Warehouse) -> None:
+    def elt(*arguments: str, url: str | None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        env = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+        return subprocess.run([sys.executable, "-m", "elt", *arguments], capture_output=True, text=True, input=stdin,
+                              env=env | ({"DATABASE_URL": url} if url else {}), check=False)
+
+    assert elt("migrate", url=None).stderr == (
+        "DATABASE_URL is not set; set it to the libpq URI of the warehouse's owner\n"
+    )
+    nobody = elt("migrate", url="postgresql://nobody@127.0.0.1:1/none")
+    assert nobody.returncode == 1
+    assert "Connection refused" in nobody.stderr
+    assert "Traceback" not in nobody.stderr
+    assert elt("migrate", url=warehouse.url(MASTER)).stdout == "nothing to do: the schema is current\n"
+    assert elt("vacuum", url=None).returncode == 2
+    changed = elt("password", "recommendations_analyst", url=warehouse.url(MASTER), stdin="s3cret, and 'quoted'\n")
+    assert changed.stdout == "recommendations_analyst has a new password\n"
+    conn = psycopg2.connect(warehouse.url(MASTER), user="recommendations_analyst", password="s3cret, and 'quoted'")
+    conn.close()
+    assert elt("password", "recommendations_analyst", url=warehouse.url(MASTER), stdin="\n").returncode == 1
+
+
+def test_the_master_is_no_superuser_as_on_rds(warehouse: Warehouse) -> None:
+    assert warehouse.rows(
+        "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user", role=MASTER
+    ) == [(False, True, True)]
+
+
+ALLOWED = {
+    "recommendations_pipeline": ["SELECT 1 FROM staging.loads", "DELETE FROM marts.recommendations",
+                                 "DELETE FROM models.candidates", "CREATE TEMPORARY TABLE t (n int)"],
+    "recommendations_api": ["SELECT 1 FROM marts.recommendations", "SELECT 1 FROM marts.top_ctr",
+                            "SELECT 1 FROM marts.publications", "SELECT 1 FROM marts.model_agreement"],
+    "recommendations_analyst": ["SELECT 1 FROM marts.recommendations", "SELECT 1 FROM marts.list_changes",
+                                "SELECT 1 FROM staging.product_daily", "SELECT 1 FROM staging.rejected_lines"],
+}
+FORBIDDEN = {
+    "recommendations_pipeline": ["CREATE TABLE marts.t (n int)", "DROP TABLE marts.recommendations",
+                                 "CREATE SCHEMA s", "CREATE TABLE public.t (n int)", "TRUNCATE marts.recommendations",
+                                 "SELECT 1 FROM migrations._yoyo_migration", "CREATE ROLE r"],
+    "recommendations_api": ["DELETE FROM marts.recommendations", "INSERT INTO marts.active_advertisers VALUES (now(), 'a')",
+                            "SELECT 1 FROM staging.product_daily", "SELECT 1 FROM models.candidates",
+                            "CREATE TEMPORARY TABLE t (n int)", "CREATE TABLE public.t (n int)"],
+    "recommendations_analyst": ["DELETE FROM marts.recommendations", "SELECT 1 FROM models.candidates",
+                                "SET default_transaction_read_only = off; DELETE FROM marts.recommendations",
+                                "CREATE TABLE public.t (n int)", "UPDATE staging.product_daily SET views = 0"],
+}
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+def test_a_role_can_do_its_work_and_nothing_else(warehouse: Warehouse, role: str) -> None:
+    for statement in ALLOWED[role]:
+        warehouse.rows(statement, role=role)
+    for statement in FORBIDDEN[role]:
+        with pytest.raises((psycopg2.errors.InsufficientPrivilege, psycopg2.errors.ReadOnlySqlTransaction)):
+            warehouse.rows(statement, role=role)
+
+
+def test_public_can_do_nothing(warehouse: Warehouse) -> None:
+    """A role that nobody granted anything can not even connect."""
+    warehouse.rows(
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'stranger') "
+        "THEN CREATE ROLE stranger LOGIN; END IF; END $$", role=MASTER,
+    )
+    warehouse.postgres.let_log_in("stranger")
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        warehouse.rows("SELECT 1", role="stranger")
+
+
+def test_an_analyst_can_not_keep_the_server_busy(warehouse: Warehouse) -> None:
+    assert warehouse.rows("SHOW statement_timeout", role="recommendations_analyst") == [("5min",)]
+
+
+def test_everything_readers_see_is_explained(delivered: Night) -> None:
+    undocumented = delivered.warehouse.rows("""
+        SELECT c.oid::regclass::text, a.attname
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum >= 0
+        WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
+            AND NOT (c.relkind = 'v' AND c.relname IN ('top_ctr', 'top_product') AND a.attnum > 0)
+            AND col_description(c.oid, a.attnum) IS NULL AND NOT a.attisdropped AND a.attnum > 0
+        UNION ALL
+        SELECT c.oid::regclass::text, '' FROM pg_class AS c
+        WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
+            AND obj_description(c.oid) IS NULL
+    """, role=MASTER)
+    assert undocumented == []
+
+
+def test_the_view_of_a_model_has_the_figures_with_their_types(delivered: Night) -> None:
+    delivered.run()
+    assert delivered.warehouse.rows(
+        "SELECT pg_typeof(ctr)::text, pg_typeof(clicks)::text, pg_typeof(impressions)::text, rank, ctr, clicks "
+        "FROM marts.top_ctr WHERE date = %s AND advertiser_id = 'ACME' ORDER BY rank LIMIT 1", DAY,
+    ) == [("double precision", "bigint", "bigint", 1, 0.4, 4)]
