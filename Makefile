@@ -17,10 +17,12 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 lint: setup ## Check Python (ruff) and SQL (sqlfluff)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint --processes 0 sql api/queries
 
 format: setup ## Mend what the linters can mend
+	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --processes 0 sql api/queries
 

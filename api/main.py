@@ -125,7 +125,9 @@ def ready(database: Warehouse) -> dict[str, str | None]:
     return {"status": "ready", "newest": row[0] if row else None}
 
 
-@app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, summary="For Prometheus")
+@app.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, summary="For Prometheus"
+)
 def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

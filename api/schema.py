@@ -17,10 +17,19 @@ class Entry(BaseModel):
 
 
 class Recommendations(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "model": "TopCTR", "date": "2024-11-30", "count": 1,
-        "recommendations": [{"rank": 1, "product_id": "tuxg0l", "ctr": 0.5, "clicks": 1, "impressions": 2}],
-    }]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "advertiser_id": "LTRZRCI4M19WYVL6Q6L5",
+                    "model": "TopCTR",
+                    "date": "2024-11-30",
+                    "count": 1,
+                    "recommendations": [{"rank": 1, "product_id": "tuxg0l", "ctr": 0.5, "clicks": 1, "impressions": 2}],
+                }
+            ]
+        }
+    )
 
     advertiser_id: str
     model: str = Field(description="The model's name as it is written, however it was spelt in the request")
@@ -32,13 +41,23 @@ class Recommendations(BaseModel):
 
 
 class History(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "from": "2024-11-24", "to": "2024-11-30",
-        "history": {"2024-11-30": {
-            "TopCTR": [{"rank": 1, "product_id": "tuxg0l", "ctr": 0.5, "clicks": 1, "impressions": 2}],
-            "TopProduct": [{"rank": 1, "product_id": "8x7ecu", "views": 7}],
-        }},
-    }]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "advertiser_id": "LTRZRCI4M19WYVL6Q6L5",
+                    "from": "2024-11-24",
+                    "to": "2024-11-30",
+                    "history": {
+                        "2024-11-30": {
+                            "TopCTR": [{"rank": 1, "product_id": "tuxg0l", "ctr": 0.5, "clicks": 1, "impressions": 2}],
+                            "TopProduct": [{"rank": 1, "product_id": "8x7ecu", "views": 7}],
+                        }
+                    },
+                }
+            ]
+        }
+    )
 
     advertiser_id: str
     from_: Date = Field(alias="from", description="First of the 7 days")
@@ -62,14 +81,29 @@ class Agreement(BaseModel):
 
 
 class Stats(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "date": "2024-11-30", "advertisers": 20, "advertisers_with_lists": {"TopCTR": 20, "TopProduct": 20},
-        "published_at": "2024-12-01T00:04:11.5+00:00",
-        "most_varying": {"TopCTR": [{"advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "replaced_share": 0.9, "days": 7}]},
-        "agreement": [{
-            "advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "models": ["TopCTR", "TopProduct"], "common": 4, "jaccard": 0.11,
-        }],
-    }]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "date": "2024-11-30",
+                    "advertisers": 20,
+                    "advertisers_with_lists": {"TopCTR": 20, "TopProduct": 20},
+                    "published_at": "2024-12-01T00:04:11.5+00:00",
+                    "most_varying": {
+                        "TopCTR": [{"advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "replaced_share": 0.9, "days": 7}]
+                    },
+                    "agreement": [
+                        {
+                            "advertiser_id": "LTRZRCI4M19WYVL6Q6L5",
+                            "models": ["TopCTR", "TopProduct"],
+                            "common": 4,
+                            "jaccard": 0.11,
+                        }
+                    ],
+                }
+            ]
+        }
+    )
 
     date: Date = Field(description="The newest published day")
     advertisers: int = Field(description="Active advertisers of that day")
@@ -84,10 +118,18 @@ class Stats(BaseModel):
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "type": "about:blank", "title": "Not Found", "status": 404,
-        "detail": "no model 'TopSellers'; the models are TopCTR, TopProduct",
-    }]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "no model 'TopSellers'; the models are TopCTR, TopProduct",
+                }
+            ]
+        }
+    )
 
     type: str = "about:blank"
     title: str

@@ -61,7 +61,7 @@ with DAG(
         "reload": Param(False, type="boolean", description="Load the logs again even if the objects have not changed"),
     },
     tags=["recommendations", "postgres", "s3"],
-):
+) as dag:
 
     @task(
         task_id="FiltrarDatos",
@@ -72,9 +72,7 @@ with DAG(
     )
     def filter_events() -> None:
         context = get_current_context()
-        run_step(
-            steps.filter_events, s3=connections.s3(), run_id=context["run_id"], reload=context["params"]["reload"]
-        )
+        run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], reload=context["params"]["reload"])
 
     @task
     def build_model(index: int) -> None:

@@ -50,7 +50,9 @@ def _set_password(url: str, role: str) -> None:
     try:
         with conn, conn.cursor() as cursor:
             verifier = encrypt_password(secret, role, conn, "scram-sha-256")
-            cursor.execute(identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)), (verifier,))
+            cursor.execute(
+                identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)), (verifier,)
+            )
     finally:
         conn.close()
     print(f"{role} has a new password")

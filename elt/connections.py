@@ -1,4 +1,4 @@
-"""Opening the warehouse and S3 as an Airflow task does: by Airflow's connections where they exist, else the environment."""
+"""Opening the warehouse and S3 as a task does: by Airflow's connections where they exist, else the environment."""
 
 from typing import Any
 

@@ -46,7 +46,9 @@ class Landed:
     """Lines that could not be read. They are in `pg_temp.rejected_lines`."""
 
 
-def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject], max_rejected: float) -> list[Landed]:
+def land(
+    cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject], max_rejected: float
+) -> list[Landed]:
     """Creates `pg_temp.<source>` (sql/staging/<source>.sql) and copies the objects into it.
 
     Columns are matched by the names in each object's header, in any order; further columns are ignored. A line that
@@ -58,8 +60,10 @@ def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObj
     """
     warehouse.run(cursor, "staging/rejected_lines")
     warehouse.run(cursor, f"staging/{source}")
-    cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
-                   (f"pg_temp.{source}",))
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+        (f"pg_temp.{source}",),
+    )
     columns = [name for (name,) in cursor.fetchall()]
     return [_land_object(cursor, s3, source, columns, item, max_rejected) for item in delivered]
 
@@ -81,7 +85,9 @@ def _land_object(
         log.info("%s: %s; reading it line by line", source.uri, error.diag.message_primary)
         whole = False
     except psycopg2.IntegrityError as error:
-        log.info("%s: %s; reading it line by line", source.uri, error.diag.constraint_name or error.diag.message_primary)
+        log.info(
+            "%s: %s; reading it line by line", source.uri, error.diag.constraint_name or error.diag.message_primary
+        )
         whole = False
     if not whole:
         cursor.execute("ROLLBACK TO SAVEPOINT object")
@@ -92,7 +98,10 @@ def _land_object(
     cursor.execute("RELEASE SAVEPOINT object")
     log.info(
         "%s: %s lines (%.1f MB) in %.1f s%s",
-        source.uri, f"{landed.lines:,}", source.size / 1e6, time.monotonic() - started,
+        source.uri,
+        f"{landed.lines:,}",
+        source.size / 1e6,
+        time.monotonic() - started,
         f", {landed.rejected:,} rejected" if landed.rejected else "",
     )
     return landed
@@ -158,11 +167,16 @@ def _copy_statement(cursor: Cursor, table: str, columns: list[str], header: list
     names = [name if name in columns else f"ignored {place}" for place, name in enumerate(header, 1)]
     for name in names:
         if name not in columns:
-            cursor.execute(identifiers.SQL("ALTER TABLE pg_temp.{} ADD COLUMN IF NOT EXISTS {} text").format(
-                target, identifiers.Identifier(name)))
-    return identifiers.SQL("COPY pg_temp.{} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')").format(
-        target, identifiers.SQL(", ").join(map(identifiers.Identifier, names))
-    ).as_string(cursor)
+            cursor.execute(
+                identifiers.SQL("ALTER TABLE pg_temp.{} ADD COLUMN IF NOT EXISTS {} text").format(
+                    target, identifiers.Identifier(name)
+                )
+            )
+    return (
+        identifiers.SQL("COPY pg_temp.{} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')")
+        .format(target, identifiers.SQL(", ").join(map(identifiers.Identifier, names)))
+        .as_string(cursor)
+    )
 
 
 def _land_lines(
@@ -187,7 +201,9 @@ def _land_lines(
         landed.lines += len(block)
         landed.rejected += len(rejected)
         reasons.update(reason for _, reason, _ in rejected)
-        first_lines += [f"    line {n}: {reason}: {line[:200]!r}" for n, reason, line in rejected[: 5 - len(first_lines)]]
+        first_lines += [
+            f"    line {n}: {reason}: {line[:200]!r}" for n, reason, line in rejected[: 5 - len(first_lines)]
+        ]
         if landed.rejected >= GIVE_UP_AFTER and landed.rejected > max_rejected * landed.lines:
             raise PipelineError(
                 f"{source.uri}: gave up after {landed.lines:,} lines: {landed.rejected:,} can not be read, "

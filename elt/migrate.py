@@ -8,7 +8,6 @@ import logging
 import psycopg2
 import yoyo
 from psycopg2 import sql as identifiers
-from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 from yoyo.backends.core.postgresql import PostgresqlBackend
@@ -47,7 +46,7 @@ def migrate(database_url: str) -> list[str]:
 
 
 def _backend(database_url: str) -> PostgresqlBackend:
-    """yoyo on the database, its own tables in the schema `migrations`. libpq reads the URI, so that all of them work."""
+    """yoyo on the database, its own tables in the schema `migrations`. libpq reads the URI: all of them work."""
     parts = parse_dsn(database_url)
     names = ("user", "password", "host", "port", "dbname")
     return PostgresqlBackend(
@@ -70,8 +69,9 @@ def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
         return []
     if existing != columns[: len(existing)]:
         raise PipelineError(
-            f"{file}: marts.{model.relation} has the columns {', '.join(existing)}; a model may add figures at the end, "
-            f"but {', '.join(columns)} takes away or moves some. Make it a new model: {model.relation}_v2.sql"
+            f"{file}: marts.{model.relation} has the columns {', '.join(existing)}; "
+            f"a model may add figures at the end, but {', '.join(columns)} takes away or moves some. "
+            f"Make it a new model: {model.relation}_v2.sql"
         )
     cursor.execute(
         identifiers.SQL(

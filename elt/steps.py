@@ -129,7 +129,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
             )
         rows = cursor.rowcount
         warehouse.run(cursor, "candidates/builds", sql_file=file, sql_version=sql.version(model.file), **key)
-        ordered = "SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE \"C\", rank"
+        ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
         _unload(cursor, ordered, s3, settings.intermediate(day, model.name))
         conn.commit()
     log.info("%s %s: %s candidates in %.1f s", day, model.name, f"{rows:,}", time.monotonic() - started)

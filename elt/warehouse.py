@@ -109,5 +109,6 @@ def _line(error: psycopg2.Error) -> str:
     query = error.cursor.query if error.cursor is not None else None
     if not position or not query:
         return ""
-    before = query.decode(errors="replace")[: int(position) - 1]
-    return f" (at: {(before.splitlines() or [''])[-1].strip()}{query.decode(errors='replace')[int(position) - 1:].splitlines()[0]})"
+    text = query.decode(errors="replace")
+    start = text.rfind("\n", 0, int(position) - 1) + 1
+    return f" (at: {text[start:].splitlines()[0].strip()})"

@@ -99,20 +99,28 @@ class Client:
             return False
 
     def backfill(self, dag_id: str, first: str, last: str, *, at_once: int) -> None:
-        """Runs every day from first to last, those that have run before again. Ends a backfill that was left unfinished."""
+        """Runs every day from first to last, also those that have run before. Ends a backfill left unfinished."""
         for unfinished in self._get("/api/v2/backfills", dag_id=dag_id).json()["backfills"]:
             if unfinished["completed_at"] is None:
                 self._http.put(f"/api/v2/backfills/{unfinished['id']}/cancel")
-        self._http.post("/api/v2/backfills", json={
-            "dag_id": dag_id, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z",
-            "max_active_runs": at_once, "reprocess_behavior": "completed",
-        }).raise_for_status()
+        self._http.post(
+            "/api/v2/backfills",
+            json={
+                "dag_id": dag_id,
+                "from_date": f"{first}T00:00:00Z",
+                "to_date": f"{last}T00:00:00Z",
+                "max_active_runs": at_once,
+                "reprocess_behavior": "completed",
+            },
+        ).raise_for_status()
 
     def tasks(self, dag_id: str, days: list[str]) -> list[dict[str, Any]]:
         """The task instances of the days' runs, each with its `day`."""
         runs = self._get(
-            f"/api/v2/dags/{dag_id}/dagRuns", limit=100,
-            logical_date_gte=f"{min(days)}T00:00:00Z", logical_date_lte=f"{max(days)}T00:00:00Z",
+            f"/api/v2/dags/{dag_id}/dagRuns",
+            limit=100,
+            logical_date_gte=f"{min(days)}T00:00:00Z",
+            logical_date_lte=f"{max(days)}T00:00:00Z",
         ).json()["dag_runs"]
         found: list[dict[str, Any]] = []
         for run in runs:

@@ -15,7 +15,7 @@ from local import processes
 
 @contextmanager
 def serve(port: int, database_url: str, log: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The API once it answers on 127.0.0.1. `settings` are environment variables. Raises RuntimeError when it does not."""
+    """The API on 127.0.0.1 once it answers, `settings` in its environment. Raises RuntimeError when it does not."""
     command = [sys.executable, "-m", "uvicorn", "api.main:app", "--app-dir", str(PROJECT), "--port", str(port)]
     process = processes.start(command, log, env={"DATABASE_URL": database_url, **settings})
     try:

@@ -48,13 +48,17 @@ def run() -> None:
         say(f"PostgreSQL on port {postgres.port} ({len(applied)} schema changes applied)")
 
         s3_url = stack.enter_context(s3.s3_server(airflow.free_port(9000)))
-        env = s3.environment(s3_url) | {
-            "DATABASE_URL": postgres.url("recommendations_pipeline", "recommendations"),
-            "ADVERTISERS_URI": f"s3://{BUCKET}/raw/{{ds}}/advertiser_ids",
-            "PRODUCT_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/product_views",
-            "ADS_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/ads_views",
-            "INTERMEDIATE_URI": f"s3://{BUCKET}/intermediate",
-        } | airflow.environment(STATE / "airflow", postgres.url(MASTER, "airflow"), airflow.free_port(8080))
+        env = (
+            s3.environment(s3_url)
+            | {
+                "DATABASE_URL": postgres.url("recommendations_pipeline", "recommendations"),
+                "ADVERTISERS_URI": f"s3://{BUCKET}/raw/{{ds}}/advertiser_ids",
+                "PRODUCT_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/product_views",
+                "ADS_VIEWS_URI": f"s3://{BUCKET}/raw/{{ds}}/ads_views",
+                "INTERMEDIATE_URI": f"s3://{BUCKET}/intermediate",
+            }
+            | airflow.environment(STATE / "airflow", postgres.url(MASTER, "airflow"), airflow.free_port(8080))
+        )
         environment = STATE / "environment"
         environment.touch(0o600)
         environment.write_text("".join(f"export {name}='{value}'\n" for name, value in env.items()))
@@ -80,8 +84,11 @@ def land_logs(env: dict[str, str], days: list[date]) -> str:
     """Uploads the sample logs; returns the id of an active advertiser."""
     world = sample.make_world(advertisers=ADVERTISERS)
     client = boto3.client(
-        "s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"], region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        "s3",
+        endpoint_url=env["AWS_ENDPOINT_URL_S3"],
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
     client.create_bucket(Bucket=BUCKET)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(4) as pool:
@@ -112,7 +119,8 @@ def process_days(client: airflow.Client, days: list[str], started: str) -> None:
 
 def guide(port: int, airflow_url: str, advertiser: str, analyst_url: str, first_day: date) -> None:
     api = f"http://127.0.0.1:{port}"
-    print(f"""
+    print(
+        f"""
 Ready after {time.monotonic() - began:.0f} s.
 
   The API            {api}/docs
@@ -130,7 +138,9 @@ In another terminal, one day by hand, through the same DAG:
   . {(STATE / "environment").relative_to(PROJECT)} && .venv/bin/airflow dags test recommendations {first_day}
 
 Ctrl-C stops everything.
-""", flush=True)
+""",
+        flush=True,
+    )
 
 
 def main() -> int:

@@ -38,7 +38,9 @@ class Postgres:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -50,8 +52,13 @@ class Postgres:
             self._initialise()
         self.end_leftover()
         options = {
-            "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
-            "max_connections": "100", "shared_buffers": "256MB", "max_wal_size": "4GB", **self.settings,
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "shared_buffers": "256MB",
+            "max_wal_size": "4GB",
+            **self.settings,
         }
         arguments = [item for name, value in options.items() for item in ("-c", f"{name}={value}")]
         command = [str(BIN / "postgres"), "-D", str(self.folder), *arguments]
@@ -83,8 +90,13 @@ class Postgres:
     def end_leftover(self) -> None:
         """Stops a server that an earlier, killed process left running on this folder."""
         if (self.folder / "postmaster.pid").exists():
-            subprocess.run([str(BIN / "pg_ctl"), "-D", str(self.folder), "-m", "fast", "-w", "stop"],
-                           user=self.user, capture_output=True, check=False, cwd="/")
+            subprocess.run(
+                [str(BIN / "pg_ctl"), "-D", str(self.folder), "-m", "fast", "-w", "stop"],
+                user=self.user,
+                capture_output=True,
+                check=False,
+                cwd="/",
+            )
 
     def url(self, user: str, database: str) -> str:
         """libpq URI for the user; all users of the embedded server share one password."""
@@ -102,13 +114,20 @@ class Postgres:
             with conn.cursor() as cursor:
                 cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (MASTER,))
                 if not cursor.rowcount:
-                    cursor.execute(identifiers.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD %s").format(
-                        identifiers.Identifier(MASTER)), (self.password,))
+                    cursor.execute(
+                        identifiers.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD %s").format(
+                            identifiers.Identifier(MASTER)
+                        ),
+                        (self.password,),
+                    )
                 for database in databases:
                     cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
                     if not cursor.rowcount:
-                        cursor.execute(identifiers.SQL("CREATE DATABASE {} OWNER {}").format(
-                            identifiers.Identifier(database), identifiers.Identifier(MASTER)))
+                        cursor.execute(
+                            identifiers.SQL("CREATE DATABASE {} OWNER {}").format(
+                                identifiers.Identifier(database), identifiers.Identifier(MASTER)
+                            )
+                        )
         finally:
             conn.close()
 
@@ -118,8 +137,10 @@ class Postgres:
         try:
             with conn, conn.cursor() as cursor:
                 for role in roles:
-                    cursor.execute(identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)),
-                                   (self.password,))
+                    cursor.execute(
+                        identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)),
+                        (self.password,),
+                    )
         finally:
             conn.close()
 
@@ -138,7 +159,21 @@ class Postgres:
             for path in (self.folder, password):
                 shutil.chown(path, self.user)
         subprocess.run(
-            [str(BIN / "initdb"), "-D", str(self.folder), "-U", "postgres", "--auth=scram-sha-256",
-             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions", "--no-sync"],
-            user=self.user, check=True, capture_output=True, cwd="/",
+            [
+                str(BIN / "initdb"),
+                "-D",
+                str(self.folder),
+                "-U",
+                "postgres",
+                "--auth=scram-sha-256",
+                f"--pwfile={password}",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-instructions",
+                "--no-sync",
+            ],
+            user=self.user,
+            check=True,
+            capture_output=True,
+            cwd="/",
         )

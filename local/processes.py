@@ -13,7 +13,11 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def start(
-    command: list[str], log: Path | None, *, env: Mapping[str, str] | None = None, user: str | None = None,
+    command: list[str],
+    log: Path | None,
+    *,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
     end: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Starts a process in a group of its own, with what it prints in `log`, `env` added to the environment.
@@ -28,8 +32,15 @@ def start(
     out = log.open("ab") if log else None
     try:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out or subprocess.DEVNULL, stderr=out or subprocess.DEVNULL,
-            env=os.environ | dict(env or {}), user=user, cwd="/", start_new_session=True, preexec_fn=die_with_parent,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out or subprocess.DEVNULL,
+            stderr=out or subprocess.DEVNULL,
+            env=os.environ | dict(env or {}),
+            user=user,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
     finally:
         if out:

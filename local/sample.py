@@ -1,7 +1,7 @@
 """Sample logs that look like the business, the same for the same arguments: `python -m local.sample --help`.
 
-A world of advertisers, some of them no longer active. Each has products: a few are popular and many are not (Zipf), each
-has a latent click rate (the planted truth), and what is popular drifts from day to day.
+A world of advertisers, some of them no longer active. Each has products: a few are popular and many are not (Zipf),
+each has a latent click rate (the planted truth), and what is popular drifts from day to day.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def view_events(world: World, day: date, events: int) -> Iterator[list[str]]:
 
 
 def write(world: World, folder: Path, days: list[date], events: int, progress: Progress | None = None) -> None:
-    """Writes the logs of each day as `folder/YYYY-MM-DD/{advertiser_ids,product_views,ads_views}`, `events` lines a log."""
+    """Writes each day's `folder/YYYY-MM-DD/{advertiser_ids,product_views,ads_views}`, `events` lines a log."""
     bar = progress.add_task("sample logs", total=2 * events * len(days)) if progress else None
     for day in days:
         target = folder / str(day)
@@ -114,11 +114,19 @@ def _day(world: World, day: date, log: str) -> tuple[random.Random, list[float]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local.sample", description="Writes sample logs, a folder a day.",
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m local.sample",
+        description="Writes sample logs, a folder a day.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="where to write")
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="YYYY-MM-DD",
-                        help="first day; by default so that the last is yesterday")
+    parser.add_argument(
+        "--from",
+        dest="first",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="first day; by default so that the last is yesterday",
+    )
     parser.add_argument("--days", type=int, default=8, help="how many days")
     parser.add_argument("--events", type=int, default=100_000, help="lines a log a day")
     parser.add_argument("--advertisers", type=int, default=25, help="how many, a fifth of them inactive")
@@ -132,7 +140,9 @@ def main() -> int:
     world = make_world(arguments.seed, arguments.advertisers, arguments.products)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        write(world, arguments.folder, [first + timedelta(n) for n in range(arguments.days)], arguments.events, progress)
+        write(
+            world, arguments.folder, [first + timedelta(n) for n in range(arguments.days)], arguments.events, progress
+        )
     if arguments.truth:
         write_truth(world, arguments.truth)
     print(f"{arguments.days} days from {first} in {arguments.folder}")

@@ -99,20 +99,24 @@ class Night:
     def top_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(
             "SELECT advertiser_id, rank, product_id, ctr, clicks, impressions FROM marts.top_ctr "
-            "WHERE date = %s ORDER BY advertiser_id, rank", day,
+            "WHERE date = %s ORDER BY advertiser_id, rank",
+            day,
         )
 
     def top_product(self, day: str = DAY) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(
             "SELECT advertiser_id, rank, product_id, views FROM marts.top_product "
-            "WHERE date = %s ORDER BY advertiser_id, rank", day,
+            "WHERE date = %s ORDER BY advertiser_id, rank",
+            day,
         )
 
     def accounting(self, source: str, day: str = DAY) -> dict[str, int]:
         columns = ("delivered", "kept", "other_day", "inactive", "rejected")
         (row,) = self.warehouse.rows(
             "SELECT delivered, kept, other_day, inactive, rejected FROM staging.accounting "
-            "WHERE date = %s AND source = %s", day, source,
+            "WHERE date = %s AND source = %s",
+            day,
+            source,
         )
         return dict(zip(columns, row, strict=True))
 
@@ -151,8 +155,11 @@ def s3_url() -> Iterator[str]:
 def s3(s3_url: str) -> Any:
     env = embedded_s3.environment(s3_url)
     return boto3.client(
-        "s3", endpoint_url=s3_url, region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        "s3",
+        endpoint_url=s3_url,
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         config=Config(retries={"total_max_attempts": 3}),
     )
 

@@ -38,10 +38,14 @@ def test_recommendations(client: httpx.Client) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
-        "advertiser_id": "ACME", "model": "TopCTR", "date": DAY, "count": 20,
+        "advertiser_id": "ACME",
+        "model": "TopCTR",
+        "date": DAY,
+        "count": 20,
         "recommendations": [
             {"rank": rank, "product_id": product, "ctr": rate, "clicks": clicks, "impressions": shown}
-            for advertiser, rank, product, rate, clicks, shown in top_ctr(DAY, active, ads) if advertiser == "ACME"
+            for advertiser, rank, product, rate, clicks, shown in top_ctr(DAY, active, ads)
+            if advertiser == "ACME"
         ],
     }
     assert list(answer.json()["recommendations"][0]) == ["rank", "product_id", "ctr", "clicks", "impressions"]
@@ -49,7 +53,8 @@ def test_recommendations(client: httpx.Client) -> None:
         answer = client.get(f"/recommendations/ACME/{spelling}")
         assert answer.json()["recommendations"] == [
             {"rank": rank, "product_id": product, "views": count}
-            for advertiser, rank, product, count in top_product(DAY, active, views) if advertiser == "ACME"
+            for advertiser, rank, product, count in top_product(DAY, active, views)
+            if advertiser == "ACME"
         ]
     older = client.get("/recommendations/ACME/TopCTR", params={"date": BEFORE}).json()
     assert older["date"] == BEFORE
@@ -60,7 +65,11 @@ def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Cli
     delivered.put("advertiser_ids", "advertiser_id\nACME\nBOLT\nQUIET\n")
     delivered.run()
     assert client.get("/recommendations/QUIET/TopCTR").json() == {
-        "advertiser_id": "QUIET", "model": "TopCTR", "date": DAY, "count": 0, "recommendations": []
+        "advertiser_id": "QUIET",
+        "model": "TopCTR",
+        "date": DAY,
+        "count": 0,
+        "recommendations": [],
     }
     assert client.get("/history/QUIET/").json()["history"] == {}
 
@@ -82,9 +91,12 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
     assert answer["advertisers_with_lists"] == {"TopCTR": 2, "TopProduct": 2}
     for model in ("TopCTR", "TopProduct"):
         lists = {
-            (day, advertiser): {e["product_id"] for e in client.get(
-                f"/recommendations/{advertiser}/{model}?date={day}").json()["recommendations"]}
-            for day in (BEFORE, DAY) for advertiser in ("ACME", "BOLT")
+            (day, advertiser): {
+                e["product_id"]
+                for e in client.get(f"/recommendations/{advertiser}/{model}?date={day}").json()["recommendations"]
+            }
+            for day in (BEFORE, DAY)
+            for advertiser in ("ACME", "BOLT")
         }
         assert answer["most_varying"][model] == [
             {"advertiser_id": a, "replaced_share": pytest.approx(len(lists[DAY, a] - lists[BEFORE, a]) / 20), "days": 1}
@@ -92,8 +104,10 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
         ]
     for agreement in answer["agreement"]:
         one, other = (
-            {e["product_id"] for e in client.get(
-                f"/recommendations/{agreement['advertiser_id']}/{m}").json()["recommendations"]}
+            {
+                e["product_id"]
+                for e in client.get(f"/recommendations/{agreement['advertiser_id']}/{m}").json()["recommendations"]
+            }
             for m in agreement["models"]
         )
         assert agreement["common"] == len(one & other)
@@ -104,11 +118,17 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "detail"),
     [
-        ("/recommendations/NOBODY/TopCTR", 404,
-         "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20"),
+        (
+            "/recommendations/NOBODY/TopCTR",
+            404,
+            "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20",
+        ),
         ("/recommendations/ACME/TopSellers", 404, "no model 'TopSellers'; the models are TopCTR, TopProduct"),
-        ("/recommendations/ACME/TopCTR?date=2020-01-01", 404,
-         "nothing is published for 2020-01-01; the published days are 2024-11-19 to 2024-11-20"),
+        (
+            "/recommendations/ACME/TopCTR?date=2020-01-01",
+            404,
+            "nothing is published for 2020-01-01; the published days are 2024-11-19 to 2024-11-20",
+        ),
         ("/recommendations/ACME/TopCTR?date=20-11-2024", 422, "query.date: Value error, a date is written YYYY-MM-DD"),
         ("/recommendations/ACME/TopCTR?date=2024-02-30", 422, None),
         ("/recommendations/ACME/TopCTR?date=1732060800", 422, None),
@@ -200,7 +220,11 @@ def test_the_api_imports_nothing_of_the_pipeline() -> None:
 def test_the_documented_answers_are_the_real_ones(client: httpx.Client) -> None:
     """The examples in the OpenAPI document have the keys that the API answers."""
     document = client.get("/openapi.json").json()
-    for path, name in (("/recommendations/ACME/TopCTR", "Recommendations"), ("/history/ACME", "History"), ("/stats", "Stats")):
+    for path, name in (
+        ("/recommendations/ACME/TopCTR", "Recommendations"),
+        ("/history/ACME", "History"),
+        ("/stats", "Stats"),
+    ):
         (example,) = document["components"]["schemas"][name]["examples"]
         assert set(client.get(path).json()) == set(example)
 
@@ -208,6 +232,9 @@ def test_the_documented_answers_are_the_real_ones(client: httpx.Client) -> None:
 def _kill_connections(warehouse: Warehouse) -> None:
     conn = psycopg2.connect(warehouse.postgres.url("postgres", "postgres"))
     with conn.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                       "WHERE usename = 'recommendations_api' AND datname = %s", (warehouse.name,))
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE usename = 'recommendations_api' AND datname = %s",
+            (warehouse.name,),
+        )
     conn.close()

@@ -18,7 +18,9 @@ LINES = [f"ACME,p{n},{DAY}".encode() for n in range(5)]
 
 
 def views_of(night: Night, day: str = DAY) -> dict[str, int]:
-    rows = night.warehouse.rows("SELECT product_id, views FROM staging.product_daily WHERE date = %s AND views > 0", day)
+    rows = night.warehouse.rows(
+        "SELECT product_id, views FROM staging.product_daily WHERE date = %s AND views > 0", day
+    )
     return dict(rows)
 
 
@@ -30,10 +32,19 @@ def views_of(night: Night, day: str = DAY) -> dict[str, int]:
         pytest.param(b"\r\n".join([HEADER, *LINES, b""]), id="CRLF"),
         pytest.param(b"\r\n".join([HEADER, *LINES]), id="CRLF, no last newline"),
         pytest.param(b"\xef\xbb\xbf" + b"\n".join([HEADER, *LINES, b""]), id="BOM"),
-        pytest.param(b"\n".join([HEADER.replace(b",", b'","').join([b'"', b'"']),
-                                 *(b'"' + line.replace(b",", b'","') + b'"' for line in LINES)]), id="quoted"),
-        pytest.param(b"\n".join([b"date,extra,product_id,advertiser_id",
-                                 *(f"{DAY},,p{n},ACME".encode() for n in range(5))]), id="reordered, one more column"),
+        pytest.param(
+            b"\n".join(
+                [
+                    HEADER.replace(b",", b'","').join([b'"', b'"']),
+                    *(b'"' + line.replace(b",", b'","') + b'"' for line in LINES),
+                ]
+            ),
+            id="quoted",
+        ),
+        pytest.param(
+            b"\n".join([b"date,extra,product_id,advertiser_id", *(f"{DAY},,p{n},ACME".encode() for n in range(5))]),
+            id="reordered, one more column",
+        ),
         pytest.param(b"\n".join([b" Advertiser_ID ,PRODUCT_ID, Date", *LINES]), id="header in capitals and spaces"),
         pytest.param(b"\n".join([HEADER, *(line + b" 23:59:59" for line in LINES)]), id="time of day"),
         pytest.param(b"\n".join([HEADER, *(line + b"T23:59:59Z" for line in LINES)]), id="time of day, ISO"),
@@ -45,7 +56,11 @@ def test_the_same_events_however_the_csv_is_written(delivered: Night, body: byte
     delivered.load()
     assert views_of(delivered) == {f"p{n}": 1 for n in range(5)}
     assert delivered.accounting("product_views") == {
-        "delivered": 5, "kept": 5, "other_day": 0, "inactive": 0, "rejected": 0
+        "delivered": 5,
+        "kept": 5,
+        "other_day": 0,
+        "inactive": 0,
+        "rejected": 0,
     }
 
 
@@ -60,8 +75,10 @@ def test_gzip_by_the_name_even_of_several_members(delivered: Night) -> None:
 def test_a_prefix_means_every_object_under_it_each_with_its_own_header(delivered: Night) -> None:
     for n in range(4):
         delivered.put(f"views/part-{n}", as_csv(("advertiser_id", "product_id", "date"), [("ACME", f"p{n}", DAY)]))
-    delivered.put("views/sub/part.gz", gzip.compress(as_csv(("date", "product_id", "advertiser_id"),
-                                                             [(DAY, "p9", "ACME")]).encode()))
+    delivered.put(
+        "views/sub/part.gz",
+        gzip.compress(as_csv(("date", "product_id", "advertiser_id"), [(DAY, "p9", "ACME")]).encode()),
+    )
     delivered.put("views/_SUCCESS", b"")
     delivered.put("views/empty-folder/", b"")
     delivered.change(product_views_uri=f"s3://{delivered.bucket}/views/")
@@ -84,8 +101,9 @@ def test_ds_in_a_uri_is_the_day(delivered: Night) -> None:
 
 
 def test_dates_as_the_setting_says_and_never_guessed(delivered: Night) -> None:
-    delivered.put("product_views", b"\n".join([HEADER, b"ACME,p1,20/11/2024", b"ACME,p2,2024-11-20",
-                                               b"ACME,p3,1/2/2024"]))
+    delivered.put(
+        "product_views", b"\n".join([HEADER, b"ACME,p1,20/11/2024", b"ACME,p2,2024-11-20", b"ACME,p3,1/2/2024"])
+    )
     delivered.change(log_date_format="D/M/YYYY", max_rejected_share=1.0)
     delivered.load()
     assert views_of(delivered) == {"p1": 1, "p2": 1}
@@ -93,7 +111,11 @@ def test_dates_as_the_setting_says_and_never_guessed(delivered: Night) -> None:
     delivered.change(log_date_format="YYYY-MM-DD")
     delivered.load()
     assert delivered.accounting("product_views") == {
-        "delivered": 3, "kept": 1, "other_day": 0, "inactive": 0, "rejected": 2
+        "delivered": 3,
+        "kept": 1,
+        "other_day": 0,
+        "inactive": 0,
+        "rejected": 2,
     }
 
 
@@ -142,8 +164,11 @@ def test_a_redelivered_log_is_noticed(delivered: Night) -> None:
     [
         ("product_views", b"", r"product_views: the object is empty; expected a header row"),
         ("product_views", HEADER, r"every_log_holds_the_day.sql: broken: (?s:.*)source='product_views', delivered=0"),
-        ("product_views", b"advertiser_id,date\nACME,2024-11-20\n",
-         r"no column 'product_id' in the header 'advertiser_id,date'; expected advertiser_id,product_id,date"),
+        (
+            "product_views",
+            b"advertiser_id,date\nACME,2024-11-20\n",
+            r"no column 'product_id' in the header 'advertiser_id,date'; expected advertiser_id,product_id,date",
+        ),
         ("product_views", b"date,date,advertiser_id,product_id\n", r"column 'date' twice"),
         ("product_views", b"\xff\xfe\x00", r"the first line is not a CSV header in UTF-8"),
         ("advertiser_ids", b"advertiser_id\n", r"someone_is_active.sql: broken"),
@@ -209,7 +234,11 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     for number, reason, _ in kept:
         assert bad[number][1] in (reason, None), number
     assert delivered.accounting("ads_views") == {
-        "delivered": 19, "kept": 19 - len(bad), "other_day": 0, "inactive": 0, "rejected": len(bad)
+        "delivered": 19,
+        "kept": 19 - len(bad),
+        "other_day": 0,
+        "inactive": 0,
+        "rejected": len(bad),
     }
 
 
@@ -235,13 +264,46 @@ def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pyte
 
 
 fields = st.one_of(
-    st.sampled_from([b"ACME", b"GONE", b"p1", b"impression", b"click", DAY.encode(), b"2024-11-19", b"2024-02-30",
-                     b"", b'"', b'""', b'"p,1"', b'"p', b'p"', b"\\.", b"\\N", b"NULL", b" ", b"\t", b"a" * 64,
-                     b"a" * 65, b"\x00", b"\xc3\xa9", b"\xc3", b"\r", b"2024-11-20 10:00"]),
+    st.sampled_from(
+        [
+            b"ACME",
+            b"GONE",
+            b"p1",
+            b"impression",
+            b"click",
+            DAY.encode(),
+            b"2024-11-19",
+            b"2024-02-30",
+            b"",
+            b'"',
+            b'""',
+            b'"p,1"',
+            b'"p',
+            b'p"',
+            b"\\.",
+            b"\\N",
+            b"NULL",
+            b" ",
+            b"\t",
+            b"a" * 64,
+            b"a" * 65,
+            b"\x00",
+            b"\xc3\xa9",
+            b"\xc3",
+            b"\r",
+            b"2024-11-20 10:00",
+        ]
+    ),
     st.binary(max_size=8).map(lambda b: b.replace(b"\n", b"")),
 )
-good = st.sampled_from([b"ACME,p1,click,2024-11-20", b"ACME,p2,impression,2024-11-20", b"GONE,p1,click,2024-11-20",
-                        b"ACME,p1,click,2024-11-19"])
+good = st.sampled_from(
+    [
+        b"ACME,p1,click,2024-11-20",
+        b"ACME,p2,impression,2024-11-20",
+        b"GONE,p1,click,2024-11-20",
+        b"ACME,p1,click,2024-11-19",
+    ]
+)
 fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b",".join)), max_size=60)
 
 
@@ -258,7 +320,9 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     sums = delivered.accounting("ads_views")
     assert sums["delivered"] == len(body) - 1
     assert sums["delivered"] == sums["kept"] + sums["other_day"] + sums["inactive"] + sums["rejected"]
-    kept = dict(delivered.warehouse.rows("SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'"))
+    kept = dict(
+        delivered.warehouse.rows("SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'")
+    )
     for number, line in kept.items():
         assert bytes(line) == body[number - 1].removesuffix(b"\r")
     obviously_good = {b"ACME,p1,click,2024-11-20", b"ACME,p2,impression,2024-11-20", b"GONE,p1,click,2024-11-20"}
@@ -272,4 +336,6 @@ def _is_one_row(line: bytes) -> bool:
         (row,) = csv.reader(io.StringIO(line.decode(), newline=""), strict=True)
     except (ValueError, csv.Error):
         return False
-    return len(row) == 4 and all(1 <= len(value.encode()) <= 64 for value in row[:2]) and row[2] in ("impression", "click")
+    return (
+        len(row) == 4 and all(1 <= len(value.encode()) <= 64 for value in row[:2]) and row[2] in ("impression", "click")
+    )

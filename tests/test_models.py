@@ -68,8 +68,13 @@ def test_products_without_an_impression_have_no_rate(night: Night) -> None:
     night.deliver(
         ["ACME"],
         [("ACME", "seen", DAY)],
-        [("ACME", "clicked", "click", DAY), ("ACME", "shown", "impression", DAY), ("ACME", "both", "impression", DAY),
-         ("ACME", "both", "click", DAY), ("ACME", "both", "click", DAY)],
+        [
+            ("ACME", "clicked", "click", DAY),
+            ("ACME", "shown", "impression", DAY),
+            ("ACME", "both", "impression", DAY),
+            ("ACME", "both", "click", DAY),
+            ("ACME", "both", "click", DAY),
+        ],
     )
     night.run()
     assert night.top_ctr() == [("ACME", 1, "both", 2.0, 2, 1), ("ACME", 2, "shown", 0.0, 0, 1)]

@@ -11,16 +11,26 @@ from elt.errors import PipelineError
 
 
 def everything(night: Night) -> dict[str, list]:
-    tables = ("marts.recommendations", "marts.publications", "marts.active_advertisers", "marts.top_ctr",
-              "marts.top_product", "staging.product_daily", "staging.accounting", "staging.source_objects")
+    tables = (
+        "marts.recommendations",
+        "marts.publications",
+        "marts.active_advertisers",
+        "marts.top_ctr",
+        "marts.top_product",
+        "staging.product_daily",
+        "staging.accounting",
+        "staging.source_objects",
+    )
     return {table: night.warehouse.rows(f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables}
 
 
 def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
     assert delivered.run() == ["TopCTR", "TopProduct"]
     before = everything(delivered)
-    files = {key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
-             for key in ("TopCTR", "TopProduct", "ads_views", "product_views")}
+    files = {
+        key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
+        for key in ("TopCTR", "TopProduct", "ads_views", "product_views")
+    }
     assert len(before["marts.recommendations"]) == 80
     assert delivered.run() == []
     assert everything(delivered) == before
@@ -53,7 +63,8 @@ def test_a_publication_says_what_it_was_made_of(delivered: Night) -> None:
     delivered.run()
     (row,) = delivered.warehouse.rows(
         "SELECT row_count, advertiser_count, sql_file, sql_version, git_revision, run_id, sources, accounting "
-        "FROM marts.publications WHERE model = 'TopCTR' AND date = %s", DAY,
+        "FROM marts.publications WHERE model = 'TopCTR' AND date = %s",
+        DAY,
     )
     model = next(m for m in sql.models() if m.name == "TopCTR")
     assert row[:6] == (40, 2, "sql/models/top_ctr.sql", sql.version(model.file), "test", "test")
@@ -131,13 +142,24 @@ def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
     [
         ("-- Bad: x\nSELECT advertiser_id FROM staging.no_such_table", r'bad\.sql: relation "staging.no_such_table"'),
         ("-- Bad: x\nSELEC 1", r"bad\.sql: syntax error at or near \"SELEC\""),
-        ("-- Bad: x\nSELECT 'a' AS advertiser_id, 1 AS rank", r"bad\.sql: selects advertiser_id, rank, but not product"),
-        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' || n AS product_id, 1 AS score "
-         "FROM generate_series(1, 2) AS n", r"bad\.sql: .*a_rank_is_given_once"),
-        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, n AS rank, 'p' AS product_id, 1 AS score "
-         "FROM generate_series(1, 2) AS n", r"bad\.sql: .*a_product_is_listed_once"),
-        ("-- Bad: x\nSELECT 'ACME' AS advertiser_id, 21 AS rank, 'p' AS product_id, 1 AS score",
-         r"bad\.sql: .*rank_is_1_to_20"),
+        (
+            "-- Bad: x\nSELECT 'a' AS advertiser_id, 1 AS rank",
+            r"bad\.sql: selects advertiser_id, rank, but not product",
+        ),
+        (
+            "-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' || n AS product_id, 1 AS score "
+            "FROM generate_series(1, 2) AS n",
+            r"bad\.sql: .*a_rank_is_given_once",
+        ),
+        (
+            "-- Bad: x\nSELECT 'ACME' AS advertiser_id, n AS rank, 'p' AS product_id, 1 AS score "
+            "FROM generate_series(1, 2) AS n",
+            r"bad\.sql: .*a_product_is_listed_once",
+        ),
+        (
+            "-- Bad: x\nSELECT 'ACME' AS advertiser_id, 21 AS rank, 'p' AS product_id, 1 AS score",
+            r"bad\.sql: .*rank_is_1_to_20",
+        ),
         ("-- Bad: 5 % x\nSELECT 1", r"bad\.sql: parameters are written %\(name\)s"),
     ],
 )

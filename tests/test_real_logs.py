@@ -21,8 +21,10 @@ def expected(logs_folder: Path) -> dict[str, tuple[list, list]]:
     active = [row[0] for row in read(logs_folder / "advertiser_ids")]
     ads, views = read(logs_folder / "ads_views"), read(logs_folder / "product_views")
     return {
-        day: (top_ctr(day, active, [e for e in ads if e[3] == day]),
-              top_product(day, active, [v for v in views if v[2] == day]))
+        day: (
+            top_ctr(day, active, [e for e in ads if e[3] == day]),
+            top_product(day, active, [v for v in views if v[2] == day]),
+        )
         for day in DAYS
     }
 

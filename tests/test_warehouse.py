@@ -37,8 +37,14 @@ def test_every_sql_file_opens_with_what_it_makes() -> None:
 def test_the_command_line_says_what_is_wrong(warehouse: Warehouse) -> None:
     def elt(*arguments: str, url: str | None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         env = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        return subprocess.run([sys.executable, "-m", "elt", *arguments], capture_output=True, text=True, input=stdin,
-                              env=env | ({"DATABASE_URL": url} if url else {}), check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "elt", *arguments],
+            capture_output=True,
+            text=True,
+            input=stdin,
+            env=env | ({"DATABASE_URL": url} if url else {}),
+            check=False,
+        )
 
     assert elt("migrate", url=None).stderr == (
         "DATABASE_URL is not set; set it to the libpq URI of the warehouse's owner\n"
@@ -63,23 +69,50 @@ def test_the_master_is_no_superuser_as_on_rds(warehouse: Warehouse) -> None:
 
 
 ALLOWED = {
-    "recommendations_pipeline": ["SELECT 1 FROM staging.loads", "DELETE FROM marts.recommendations",
-                                 "DELETE FROM models.candidates", "CREATE TEMPORARY TABLE t (n int)"],
-    "recommendations_api": ["SELECT 1 FROM marts.recommendations", "SELECT 1 FROM marts.top_ctr",
-                            "SELECT 1 FROM marts.publications", "SELECT 1 FROM marts.model_agreement"],
-    "recommendations_analyst": ["SELECT 1 FROM marts.recommendations", "SELECT 1 FROM marts.list_changes",
-                                "SELECT 1 FROM staging.product_daily", "SELECT 1 FROM staging.rejected_lines"],
+    "recommendations_pipeline": [
+        "SELECT 1 FROM staging.loads",
+        "DELETE FROM marts.recommendations",
+        "DELETE FROM models.candidates",
+        "CREATE TEMPORARY TABLE t (n int)",
+    ],
+    "recommendations_api": [
+        "SELECT 1 FROM marts.recommendations",
+        "SELECT 1 FROM marts.top_ctr",
+        "SELECT 1 FROM marts.publications",
+        "SELECT 1 FROM marts.model_agreement",
+    ],
+    "recommendations_analyst": [
+        "SELECT 1 FROM marts.recommendations",
+        "SELECT 1 FROM marts.list_changes",
+        "SELECT 1 FROM staging.product_daily",
+        "SELECT 1 FROM staging.rejected_lines",
+    ],
 }
 FORBIDDEN = {
-    "recommendations_pipeline": ["CREATE TABLE marts.t (n int)", "DROP TABLE marts.recommendations",
-                                 "CREATE SCHEMA s", "CREATE TABLE public.t (n int)", "TRUNCATE marts.recommendations",
-                                 "SELECT 1 FROM migrations._yoyo_migration", "CREATE ROLE r"],
-    "recommendations_api": ["DELETE FROM marts.recommendations", "INSERT INTO marts.active_advertisers VALUES (now(), 'a')",
-                            "SELECT 1 FROM staging.product_daily", "SELECT 1 FROM models.candidates",
-                            "CREATE TEMPORARY TABLE t (n int)", "CREATE TABLE public.t (n int)"],
-    "recommendations_analyst": ["DELETE FROM marts.recommendations", "SELECT 1 FROM models.candidates",
-                                "SET default_transaction_read_only = off; DELETE FROM marts.recommendations",
-                                "CREATE TABLE public.t (n int)", "UPDATE staging.product_daily SET views = 0"],
+    "recommendations_pipeline": [
+        "CREATE TABLE marts.t (n int)",
+        "DROP TABLE marts.recommendations",
+        "CREATE SCHEMA s",
+        "CREATE TABLE public.t (n int)",
+        "TRUNCATE marts.recommendations",
+        "SELECT 1 FROM migrations._yoyo_migration",
+        "CREATE ROLE r",
+    ],
+    "recommendations_api": [
+        "DELETE FROM marts.recommendations",
+        "INSERT INTO marts.active_advertisers VALUES (now(), 'a')",
+        "SELECT 1 FROM staging.product_daily",
+        "SELECT 1 FROM models.candidates",
+        "CREATE TEMPORARY TABLE t (n int)",
+        "CREATE TABLE public.t (n int)",
+    ],
+    "recommendations_analyst": [
+        "DELETE FROM marts.recommendations",
+        "SELECT 1 FROM models.candidates",
+        "SET default_transaction_read_only = off; DELETE FROM marts.recommendations",
+        "CREATE TABLE public.t (n int)",
+        "UPDATE staging.product_daily SET views = 0",
+    ],
 }
 
 
@@ -96,7 +129,8 @@ def test_public_can_do_nothing(warehouse: Warehouse) -> None:
     """A role that nobody granted anything can not even connect."""
     warehouse.rows(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'stranger') "
-        "THEN CREATE ROLE stranger LOGIN; END IF; END $$", role=MASTER,
+        "THEN CREATE ROLE stranger LOGIN; END IF; END $$",
+        role=MASTER,
     )
     warehouse.postgres.let_log_in("stranger")
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
@@ -108,7 +142,8 @@ def test_an_analyst_can_not_keep_the_server_busy(warehouse: Warehouse) -> None:
 
 
 def test_everything_readers_see_is_explained(delivered: Night) -> None:
-    undocumented = delivered.warehouse.rows("""
+    undocumented = delivered.warehouse.rows(
+        """
         SELECT c.oid::regclass::text, a.attname
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum >= 0
         WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
@@ -118,7 +153,9 @@ def test_everything_readers_see_is_explained(delivered: Night) -> None:
         SELECT c.oid::regclass::text, '' FROM pg_class AS c
         WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
             AND obj_description(c.oid) IS NULL
-    """, role=MASTER)
+    """,
+        role=MASTER,
+    )
     assert undocumented == []
 
 
@@ -126,5 +163,6 @@ def test_the_view_of_a_model_has_the_figures_with_their_types(delivered: Night) 
     delivered.run()
     assert delivered.warehouse.rows(
         "SELECT pg_typeof(ctr)::text, pg_typeof(clicks)::text, pg_typeof(impressions)::text, rank, ctr, clicks "
-        "FROM marts.top_ctr WHERE date = %s AND advertiser_id = 'ACME' ORDER BY rank LIMIT 1", DAY,
+        "FROM marts.top_ctr WHERE date = %s AND advertiser_id = 'ACME' ORDER BY rank LIMIT 1",
+        DAY,
     ) == [("double precision", "bigint", "bigint", 1, 0.4, 4)]

@@ -8,7 +8,9 @@ FROM (
         publications.date,
         count(recommendations.rank) AS count,
         coalesce(
-            json_agg(recommendations.entry ORDER BY recommendations.rank) FILTER (WHERE recommendations.rank IS NOT NULL),
+            json_agg(recommendations.entry ORDER BY recommendations.rank) FILTER (
+                WHERE recommendations.rank IS NOT NULL
+            ),
             '[]'
         ) AS recommendations
     FROM marts.publications

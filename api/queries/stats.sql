@@ -77,7 +77,9 @@ FROM (
         (
             SELECT
                 coalesce(
-                    json_object_agg(variation_by_model.model, variation_by_model.advertisers ORDER BY variation_by_model.model),
+                    json_object_agg(
+                        variation_by_model.model, variation_by_model.advertisers ORDER BY variation_by_model.model
+                    ),
                     '{}'
                 )
             FROM variation_by_model

@@ -3,17 +3,7 @@
 INSERT INTO models.builds (
     date, model, load_id, sql_file, sql_version, lists_hash, row_count, advertiser_count
 )
-SELECT
-    loads.date,
-    %(model)s AS model,
-    loads.load_id,
-    %(sql_file)s AS sql_file,
-    %(sql_version)s AS sql_version,
-    ranked.lists_hash,
-    ranked.row_count,
-    ranked.advertiser_count
-FROM staging.loads
-CROSS JOIN (
+WITH ranked AS (
     SELECT
         md5(coalesce(string_agg(
             candidates.advertiser_id || candidates.score || candidates.entry::text, ','
@@ -25,12 +15,24 @@ CROSS JOIN (
     WHERE
         candidates.date = %(ds)s::date
         AND candidates.model = %(model)s
-) AS ranked
+)
+
+SELECT
+    loads.date,
+    %(model)s AS model,
+    loads.load_id,
+    %(sql_file)s AS sql_file,
+    %(sql_version)s AS sql_version,
+    ranked.lists_hash,
+    ranked.row_count,
+    ranked.advertiser_count
+FROM staging.loads
+CROSS JOIN ranked
 WHERE loads.date = %(ds)s::date
 ON CONFLICT (date, model) DO UPDATE SET
-load_id = excluded.load_id,
-sql_file = excluded.sql_file,
-sql_version = excluded.sql_version,
-lists_hash = excluded.lists_hash,
-row_count = excluded.row_count,
-advertiser_count = excluded.advertiser_count
+    load_id = excluded.load_id,
+    sql_file = excluded.sql_file,
+    sql_version = excluded.sql_version,
+    lists_hash = excluded.lists_hash,
+    row_count = excluded.row_count,
+    advertiser_count = excluded.advertiser_count

@@ -4,7 +4,7 @@
 DELETE FROM marts.publications
 WHERE
     publications.date = %(ds)s::date
-    AND publications.model <> ALL(%(models)s);
+    AND publications.model <> all(%(models)s);
 
 WITH sources AS (
     SELECT jsonb_agg(to_jsonb(source_objects) - 'date' ORDER BY source_objects.source, source_objects.uri) AS objects
@@ -51,20 +51,21 @@ published AS (
     CROSS JOIN accounting
     WHERE
         builds.date = %(ds)s::date
-        AND builds.model = ANY(%(models)s)
-    ON CONFLICT (date, model) DO UPDATE SET
-    row_count = excluded.row_count,
-    advertiser_count = excluded.advertiser_count,
-    sql_file = excluded.sql_file,
-    sql_version = excluded.sql_version,
-    git_revision = excluded.git_revision,
-    lists_hash = excluded.lists_hash,
-    load_id = excluded.load_id,
-    sources = excluded.sources,
-    accounting = excluded.accounting,
-    run_id = excluded.run_id,
-    published_at = excluded.published_at
-    WHERE
+        AND builds.model = any(%(models)s)
+    ON CONFLICT (date, model) DO UPDATE
+        SET
+            row_count = excluded.row_count,
+            advertiser_count = excluded.advertiser_count,
+            sql_file = excluded.sql_file,
+            sql_version = excluded.sql_version,
+            git_revision = excluded.git_revision,
+            lists_hash = excluded.lists_hash,
+            load_id = excluded.load_id,
+            sources = excluded.sources,
+            accounting = excluded.accounting,
+            run_id = excluded.run_id,
+            published_at = excluded.published_at
+        WHERE
         (publications.lists_hash, publications.sql_version, publications.sources, publications.accounting)
         IS DISTINCT FROM (excluded.lists_hash, excluded.sql_version, excluded.sources, excluded.accounting)
     RETURNING publications.date, publications.model

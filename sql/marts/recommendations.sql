@@ -1,7 +1,7 @@
 -- marts.recommendations: the day's lists become what the candidates are.
 -- Grain: log day, model, advertiser, rank. Parameters: ds; models, the names of all current models.
--- Lists that are already published are left untouched, so that a rerun changes nothing. A list of a model that no longer
--- exists goes: the day is what today's files make of it.
+-- Lists that are already published are left untouched, so that a rerun changes nothing. A list of a model that no
+-- longer exists goes: the day is what today's files make of it.
 DELETE FROM marts.recommendations
 WHERE
     recommendations.date = %(ds)s::date
@@ -16,7 +16,7 @@ WHERE
         WHERE
             builds.date = %(ds)s::date
             AND builds.model = recommendations.model
-            AND builds.model = ANY(%(models)s)
+            AND builds.model = any(%(models)s)
     );
 
 INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry)
@@ -31,7 +31,7 @@ SELECT
 FROM models.candidates
 WHERE
     candidates.date = %(ds)s::date
-    AND candidates.model = ANY(%(models)s)
+    AND candidates.model = any(%(models)s)
     AND NOT EXISTS (
         SELECT 1
         FROM models.builds

@@ -30,7 +30,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON SCHEMA public FROM public;
 
 CREATE SCHEMA staging;
 COMMENT ON SCHEMA staging IS 'What was delivered, what FiltrarDatos kept of it, and what it refused';

@@ -11,7 +11,7 @@ CREATE TABLE staging.loads (
 COMMENT ON TABLE staging.loads IS 'The load that the day stands on. Grain: log day';
 COMMENT ON COLUMN staging.loads.date IS 'Log day, UTC';
 COMMENT ON COLUMN staging.loads.load_id IS 'New with every load; models.builds names the load that a build read';
-COMMENT ON COLUMN staging.loads.filter_version IS 'Content hash of sql/staging and the date format the logs were read with';
+COMMENT ON COLUMN staging.loads.filter_version IS 'Content hash of sql/staging, and the date format of the logs';
 COMMENT ON COLUMN staging.loads.run_id IS 'Airflow run that loaded the day';
 COMMENT ON COLUMN staging.loads.loaded_at IS 'When the load began to be written';
 
@@ -64,7 +64,7 @@ CREATE TABLE staging.rejected_lines (
     PRIMARY KEY (date, source, uri, line_number)
 );
 COMMENT ON TABLE staging.rejected_lines IS
-'Quarantine: lines that could not be read, kept whole. Of the newest attempt to load the day. Grain: log day, line';
+'Quarantine: lines that could not be read, kept whole, of the newest attempt to load the day. Grain: log day, line';
 COMMENT ON COLUMN staging.rejected_lines.date IS 'Log day that was being loaded, UTC';
 COMMENT ON COLUMN staging.rejected_lines.source IS 'advertiser_ids, product_views or ads_views';
 COMMENT ON COLUMN staging.rejected_lines.uri IS 'S3 URI of the object';
@@ -91,7 +91,7 @@ CREATE TABLE staging.product_daily (
     PRIMARY KEY (date, advertiser_id, product_id)
 );
 COMMENT ON TABLE staging.product_daily IS
-'Events of active advertisers, counted. What the models read. Grain: log day, advertiser, product with an event';
+'Events of active advertisers, counted: what models read. Grain: log day, advertiser, product with an event';
 COMMENT ON COLUMN staging.product_daily.date IS 'Log day, UTC';
 COMMENT ON COLUMN staging.product_daily.advertiser_id IS 'Active advertiser';
 COMMENT ON COLUMN staging.product_daily.product_id IS 'Product of the advertiser';

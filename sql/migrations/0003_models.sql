@@ -19,7 +19,7 @@ COMMENT ON COLUMN models.candidates.advertiser_id IS 'Advertiser whose list it i
 COMMENT ON COLUMN models.candidates.rank IS '1 is the best; 1 to 20 without a gap';
 COMMENT ON COLUMN models.candidates.product_id IS 'Product of the advertiser';
 COMMENT ON COLUMN models.candidates.score IS 'What the model ranks by first; its unit is the model''s';
-COMMENT ON COLUMN models.candidates.entry IS 'The list entry as the API serves it: rank, product_id, the model''s figures';
+COMMENT ON COLUMN models.candidates.entry IS 'List entry as the API serves it: rank, product_id, the model''s figures';
 
 CREATE TABLE models.builds (
     date date NOT NULL,

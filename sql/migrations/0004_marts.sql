@@ -11,7 +11,7 @@ CREATE TABLE marts.recommendations (
     PRIMARY KEY (date, model, advertiser_id, rank)
 );
 COMMENT ON TABLE marts.recommendations IS
-'Published top-20 lists of every model. Grain: log day, model, advertiser, rank. Fresh: newest date of marts.publications';
+'Published top-20 lists of all models. Grain: log day, model, advertiser, rank. Freshness: see marts.publications';
 COMMENT ON COLUMN marts.recommendations.date IS 'Log day that the list was made from, UTC';
 COMMENT ON COLUMN marts.recommendations.model IS 'Model name: TopCTR, TopProduct, ...';
 COMMENT ON COLUMN marts.recommendations.advertiser_id IS 'Advertiser, active on the day';
@@ -48,7 +48,7 @@ CREATE TABLE marts.publications (
     PRIMARY KEY (date, model)
 );
 COMMENT ON TABLE marts.publications IS
-'Which SQL and which source objects made the lists of a day. Grain: log day, model. A rerun that changes nothing leaves it';
+'Which SQL and source objects made a day''s lists. Grain: log day, model. A rerun that changes nothing leaves it';
 COMMENT ON COLUMN marts.publications.date IS 'Log day, UTC';
 COMMENT ON COLUMN marts.publications.model IS 'Model name';
 COMMENT ON COLUMN marts.publications.row_count IS 'List entries published';

@@ -63,7 +63,7 @@ WITH lists AS (
 SELECT
     one.date,
     one.advertiser_id,
-    one.model AS model,
+    one.model,
     other.model AS other_model,
     shared.products AS common,
     shared.products::double precision
@@ -77,7 +77,7 @@ INNER JOIN lists AS other
 CROSS JOIN LATERAL (
     SELECT count(*) AS products
     FROM unnest(one.products) AS product (product_id)
-    WHERE product.product_id = ANY(other.products)
+    WHERE product.product_id = any(other.products)
 ) AS shared;
 COMMENT ON VIEW marts.model_agreement IS
 'How far two models agree. Grain: log day, advertiser, pair of models that both have a list for it';

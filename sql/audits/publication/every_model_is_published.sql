@@ -15,7 +15,7 @@ SELECT
     publications.row_count AS rows_built,
     publications.load_id AS built_from_load,
     loads.load_id AS current_load
-FROM unnest(%(models)s::text []) AS expected (model)
+FROM unnest(%(models)s::text[]) AS expected (model)
 LEFT JOIN published ON expected.model = published.model
 LEFT JOIN marts.publications
     ON

@@ -1,4 +1,4 @@
--- Every recommended product had an event on the day or in the 30 days before it: a model names products, it makes none up.
+-- A model makes no product up: each had an event on the day or in the 30 days before it.
 -- Parameters: ds. A row returned = the promise is broken.
 SELECT
     recommendations.model,

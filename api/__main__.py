@@ -1,0 +1,7 @@
+"""`python -m api`: uvicorn on PORT, as the image starts it."""
+
+import os
+
+import uvicorn
+
+uvicorn.run("api.main:app", host="0.0.0.0", port=int(os.environ.get("PORT", "8080")), server_header=False)

@@ -1,0 +1,234 @@
+"""The DAG, three ways: imported, by `airflow dags test`, and through the real scheduler with LocalExecutor."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+from conftest import DAY, Night, Warehouse, ordinary_logs
+
+from elt.settings import PROJECT
+from local import airflow
+from local import s3 as embedded_s3
+from local.api import serve
+from local.postgres import MASTER
+
+
+@pytest.fixture(scope="module")
+def dag() -> Any:
+    spec = importlib.util.spec_from_file_location("dag_file", PROJECT / "dags" / "recommendations.py")
+    module = importlib.util.module_from_spec(spec)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", module="dag_file")
+        spec.loader.exec_module(module)
+    return module.dag
+
+
+def test_it_has_the_names_and_the_order_of_the_contract(dag: Any) -> None:
+    assert dag.dag_id == "recommendations"
+    assert {task: set(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
+        "FiltrarDatos": {"TopCTR", "TopProduct"},
+        "TopCTR": {"DBWriting"},
+        "TopProduct": {"DBWriting"},
+        "DBWriting": set(),
+    }
+
+
+def test_it_is_set_up_for_the_night(dag: Any) -> None:
+    assert dag.catchup is False
+    assert dag.max_active_runs == 2
+    assert dag.doc_md
+    assert dag.tags
+    for task in dag.tasks:
+        assert task.owner == "data-engineering"
+        assert task.retries >= 4
+        assert task.retry_exponential_backoff
+        assert task.execution_timeout
+    assert [asset.name for asset in dag.get_task("DBWriting").outlets] == ["recommendations"]
+
+
+def test_it_knows_no_sql_and_no_rule() -> None:
+    text = (PROJECT / "dags" / "recommendations.py").read_text()
+    assert "SELECT" not in text
+    assert len(text.splitlines()) < 130
+
+
+@pytest.fixture
+def environment(night: Night, s3_url: str, tmp_path: Path) -> dict[str, str]:
+    """What Airflow's processes are told: the contract's variables, the embedded services, metadata of their own."""
+    postgres, metadata = night.warehouse.postgres, f"{night.warehouse.name}_airflow"
+    postgres.provision(metadata)
+    settings = night.settings
+    return (
+        embedded_s3.environment(s3_url)
+        | {
+            "DATABASE_URL": night.warehouse.url("recommendations_pipeline"),
+            "ADVERTISERS_URI": settings.advertisers_uri,
+            "PRODUCT_VIEWS_URI": settings.product_views_uri,
+            "ADS_VIEWS_URI": settings.ads_views_uri,
+            "INTERMEDIATE_URI": settings.intermediate_uri,
+        }
+        | airflow.environment(tmp_path / "airflow", postgres.url(MASTER, metadata), airflow.free_port())
+    )
+
+
+def run_airflow(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [airflow.AIRFLOW, *arguments], env=os.environ | env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def migrated(environment: dict[str, str]) -> dict[str, str]:
+    done = run_airflow(environment, "db", "migrate")
+    assert done.returncode == 0, done.stderr
+    return environment
+
+
+NEW_MODEL = """\
+-- MostClicked: the products of an advertiser with the most clicks of the day.
+-- Grain: advertiser, rank. Parameters: ds, the log day.
+SELECT
+    ranked.advertiser_id,
+    ranked.rank,
+    ranked.product_id,
+    ranked.clicks AS score,
+    ranked.clicks
+FROM (
+    SELECT
+        product_daily.*,
+        row_number() OVER (
+            PARTITION BY product_daily.advertiser_id ORDER BY product_daily.clicks DESC, product_daily.product_id ASC
+        ) AS rank
+    FROM staging.product_daily
+    WHERE product_daily.date = %(ds)s::date
+) AS ranked
+WHERE ranked.rank <= 20;
+"""
+
+
+def test_a_model_file_dropped_in_is_built_published_and_served(
+    delivered: Night, migrated: dict[str, str], tmp_path: Path
+) -> None:
+    """By `airflow dags test`, on a copy of the project with one more file and no other change."""
+    copy = tmp_path / "project"
+    for part in ("dags", "elt", "sql"):
+        shutil.copytree(PROJECT / part, copy / part)
+    (copy / "sql" / "models" / "most_clicked.sql").write_text(NEW_MODEL)
+    env = migrated | {"PYTHONPATH": str(copy), "AIRFLOW__CORE__DAGS_FOLDER": str(copy / "dags")}
+
+    done = run_airflow(env, "dags", "test", "recommendations", DAY)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert delivered.warehouse.rows("SELECT model, date::text FROM marts.publications ORDER BY model") == [
+        ("MostClicked", DAY),
+        ("TopCTR", DAY),
+        ("TopProduct", DAY),
+    ]
+    port = airflow.free_port()
+    with serve(port, delivered.warehouse.url("recommendations_api"), tmp_path / "api.log"):
+        api = httpx.Client(base_url=f"http://127.0.0.1:{port}")
+        answer = api.get("/recommendations/ACME/most-clicked").json()
+        assert (answer["model"], answer["count"]) == ("MostClicked", 20)
+        assert answer["recommendations"][0] == {"rank": 1, "product_id": "p04", "clicks": 4}
+        assert set(api.get("/history/ACME").json()["history"][DAY]) == {"MostClicked", "TopCTR", "TopProduct"}
+        assert len(api.get("/stats").json()["agreement"]) == 2 * 3
+    keys = [item["Key"] for item in delivered.s3.list_objects_v2(Bucket=delivered.bucket)["Contents"]]
+    assert f"intermediate/date={DAY}/MostClicked.csv.gz" in keys
+
+    migrate = subprocess.run(
+        [sys.executable, "-m", "elt", "migrate"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | env | {"DATABASE_URL": delivered.warehouse.url(MASTER)},
+        cwd=copy,
+    )
+    assert migrate.stdout == "made the view marts.most_clicked of sql/models/most_clicked.sql\n"
+    assert delivered.warehouse.rows(
+        "SELECT rank, product_id, clicks FROM marts.most_clicked WHERE advertiser_id = 'ACME' ORDER BY rank LIMIT 1",
+        role="recommendations_analyst",
+    ) == [(1, "p04", 4)]
+
+
+def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migrated: dict[str, str]) -> None:
+    delivered.put("ads_views", "advertiser,product,type,date\n")
+    done = run_airflow(migrated, "dags", "test", "recommendations", DAY)
+    assert done.returncode != 0
+    assert "no column 'advertiser_id', no column 'product_id' in the header" in done.stdout
+    assert delivered.warehouse.rows("TABLE marts.publications") == []
+    password = delivered.warehouse.postgres.password
+    assert password not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def scheduled(night: Night, environment: dict[str, str]) -> Iterator[tuple[airflow.Client, list[str]]]:
+    """Airflow's three services, and on S3 the logs of yesterday and of the two days before."""
+    today = datetime.now(UTC).date()
+    days = [str(today - timedelta(n)) for n in (3, 2, 1)]
+    for shift, day in enumerate(days):
+        logs = ordinary_logs(day, shift)
+        keep = night.put
+        night.put = lambda key, body, day=day, keep=keep: keep(f"{day}/{key}", body)
+        night.deliver(*logs)
+        night.put = keep
+    uris = {
+        name: environment[name].rpartition("/")[0] + "/{ds}/" + environment[name].rpartition("/")[2]
+        for name in ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI")
+    }
+    with airflow.services(environment | uris) as client:
+        yield client, days
+
+
+def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
+    scheduled: tuple[airflow.Client, list[str]], warehouse: Warehouse
+) -> None:
+    client, days = scheduled
+    yesterday = days[-1]
+    # Nobody asked for yesterday: the schedule does, because its interval has ended.
+    wait_for(lambda: published(warehouse) >= {yesterday}, client, days)
+    assert published(warehouse) == {yesterday}
+    client.backfill("recommendations", days[0], days[1], at_once=2)
+    wait_for(lambda: published(warehouse) == set(days), client, days)
+    wait_for(lambda: all(task["state"] == "success" for task in client.tasks("recommendations", days)), client, days)
+    tasks = client.tasks("recommendations", days)
+    assert len(tasks) == 12
+    assert {task["try_number"] for task in tasks} == {1}
+    for day in days:
+        assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [(80,)]
+
+
+def published(warehouse: Warehouse) -> set[str]:
+    return {day for (day,) in warehouse.rows("SELECT DISTINCT date::text FROM marts.publications")}
+
+
+def wait_for(condition: Any, client: airflow.Client, days: list[str]) -> None:
+    deadline = time.monotonic() + 150
+    while not condition():
+        assert time.monotonic() < deadline, client.tasks("recommendations", days)
+        time.sleep(0.2)
+
+
+def test_the_hook_opens_psycopg2_and_keeps_tls_settings(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the Airflow connection `recommendations_db`, which wins over DATABASE_URL."""
+    from elt.connections import warehouse as open_warehouse
+    from elt.settings import Settings
+
+    url = warehouse.url("recommendations_pipeline").replace("postgresql://", "postgres://", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_RECOMMENDATIONS_DB", url + "?sslmode=prefer&application_name=through-airflow")
+    uris = dict.fromkeys(("advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri"), "s3://b/k")
+    conn = open_warehouse(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", **uris))()
+    assert isinstance(conn, psycopg2.extensions.connection)
+    parameters = conn.get_dsn_parameters()
+    assert parameters["application_name"] == "through-airflow"
+    assert parameters["sslmode"] == "prefer"
+    conn.close()
