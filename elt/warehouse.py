@@ -99,7 +99,7 @@ def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
     with conn.cursor() as cursor:
         cursor.callproc("pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock", (LOCKS, key))
         if cursor.fetchone() != (True,):
-            log.info("another run works on this day; waiting for it")
+            log.info("another session holds this day; waiting for it")
             cursor.callproc("pg_advisory_lock_shared" if shared else "pg_advisory_lock", (LOCKS, key))
     conn.autocommit = False
 

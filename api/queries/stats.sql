@@ -1,4 +1,4 @@
--- GET /stats: figures of the newest published day and of the lists' changes over the last 7 published days, as JSON text.
+-- GET /stats: the newest published day, and how the lists changed over the last 7 published days, as JSON text.
 -- Parameters: limit, how many advertisers each ranking names. No row when nothing is published.
 WITH newest AS (
     SELECT max(publications.date) AS date

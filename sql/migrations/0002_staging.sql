@@ -77,7 +77,8 @@ CREATE TABLE staging.active_advertisers (
     advertiser_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (date, advertiser_id)
 );
-COMMENT ON TABLE staging.active_advertisers IS 'Who was active, as the list for the day says. Grain: log day, advertiser';
+COMMENT ON TABLE staging.active_advertisers IS
+'Who was active, as the list for the day says. Grain: log day, advertiser';
 COMMENT ON COLUMN staging.active_advertisers.date IS 'Log day, UTC';
 COMMENT ON COLUMN staging.active_advertisers.advertiser_id IS 'Advertiser on the list';
 
@@ -96,5 +97,6 @@ COMMENT ON COLUMN staging.product_daily.date IS 'Log day, UTC';
 COMMENT ON COLUMN staging.product_daily.advertiser_id IS 'Active advertiser';
 COMMENT ON COLUMN staging.product_daily.product_id IS 'Product of the advertiser';
 COMMENT ON COLUMN staging.product_daily.impressions IS 'Ad impressions of the day; identical lines are separate events';
-COMMENT ON COLUMN staging.product_daily.clicks IS 'Ad clicks of the day; may exceed impressions (clicked after midnight)';
+COMMENT ON COLUMN staging.product_daily.clicks IS
+'Ad clicks of the day; may exceed impressions (clicked after midnight)';
 COMMENT ON COLUMN staging.product_daily.views IS 'Views of the product''s page on the day';

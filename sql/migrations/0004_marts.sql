@@ -17,7 +17,8 @@ COMMENT ON COLUMN marts.recommendations.model IS 'Model name: TopCTR, TopProduct
 COMMENT ON COLUMN marts.recommendations.advertiser_id IS 'Advertiser, active on the day';
 COMMENT ON COLUMN marts.recommendations.rank IS '1 is the best; 1 to 20 without a gap';
 COMMENT ON COLUMN marts.recommendations.product_id IS 'Product of the advertiser';
-COMMENT ON COLUMN marts.recommendations.score IS 'What the model ranks by first (TopCTR: clicks / impressions; TopProduct: views)';
+COMMENT ON COLUMN marts.recommendations.score IS
+'What the model ranks by first (TopCTR: clicks / impressions; TopProduct: views)';
 COMMENT ON COLUMN marts.recommendations.entry IS
 'The list entry as the API serves it: rank, product_id, the model''s figures. Typed columns: the view of the model';
 
@@ -27,7 +28,8 @@ CREATE TABLE marts.active_advertisers (
     PRIMARY KEY (date, advertiser_id)
 );
 CREATE INDEX active_advertisers_advertiser_id ON marts.active_advertisers (advertiser_id, date);
-COMMENT ON TABLE marts.active_advertisers IS 'Advertisers on the active list of a published day. Grain: log day, advertiser';
+COMMENT ON TABLE marts.active_advertisers IS
+'Advertisers on the active list of a published day. Grain: log day, advertiser';
 COMMENT ON COLUMN marts.active_advertisers.date IS 'Log day, UTC';
 COMMENT ON COLUMN marts.active_advertisers.advertiser_id IS 'Active advertiser';
 
@@ -55,7 +57,8 @@ COMMENT ON COLUMN marts.publications.row_count IS 'List entries published';
 COMMENT ON COLUMN marts.publications.advertiser_count IS 'Advertisers with a list';
 COMMENT ON COLUMN marts.publications.sql_file IS 'The model''s file, relative to the project';
 COMMENT ON COLUMN marts.publications.sql_version IS 'SHA-256 of the file''s text';
-COMMENT ON COLUMN marts.publications.git_revision IS 'Revision of the project that published; -dirty: with local changes';
+COMMENT ON COLUMN marts.publications.git_revision IS
+'Revision of the project that published; -dirty: with local changes';
 COMMENT ON COLUMN marts.publications.lists_hash IS 'MD5 of all entries in order: equal hashes mean equal lists';
 COMMENT ON COLUMN marts.publications.load_id IS 'The load that the lists were made from';
 COMMENT ON COLUMN marts.publications.sources IS 'Source objects: source, uri, etag, size_bytes, lines, rejected';

@@ -15,32 +15,32 @@ SELECT
     today.advertiser_id,
     days.previous_date,
     count(*) AS products,
-    count(*) FILTER (WHERE before.product_id IS NULL) AS replaced,
-    count(*) FILTER (WHERE before.product_id IS NULL)::double precision / count(*) AS replaced_share
+    count(*) FILTER (WHERE earlier.product_id IS NULL) AS replaced,
+    count(*) FILTER (WHERE earlier.product_id IS NULL)::double precision / count(*) AS replaced_share
 FROM days
 INNER JOIN marts.recommendations AS today
     ON
         days.date = today.date
         AND days.model = today.model
-LEFT JOIN marts.recommendations AS before
+LEFT JOIN marts.recommendations AS earlier
     ON
-        days.previous_date = before.date
-        AND today.model = before.model
-        AND today.advertiser_id = before.advertiser_id
-        AND today.product_id = before.product_id
+        days.previous_date = earlier.date
+        AND today.model = earlier.model
+        AND today.advertiser_id = earlier.advertiser_id
+        AND today.product_id = earlier.product_id
 WHERE
     EXISTS (
         SELECT 1
-        FROM marts.recommendations AS first_before
+        FROM marts.recommendations AS first_earlier
         WHERE
-            first_before.date = days.previous_date
-            AND first_before.model = days.model
-            AND first_before.advertiser_id = today.advertiser_id
-            AND first_before.rank = 1
+            first_earlier.date = days.previous_date
+            AND first_earlier.model = days.model
+            AND first_earlier.advertiser_id = today.advertiser_id
+            AND first_earlier.rank = 1
     )
 GROUP BY days.date, days.model, today.advertiser_id, days.previous_date;
 COMMENT ON VIEW marts.list_changes IS
-'How much of a list is new since the published day before it. Grain: log day, model, advertiser with a list on both days';
+'How much of a list is new since the published day before. Grain: log day, model, advertiser with lists on both days';
 COMMENT ON COLUMN marts.list_changes.date IS 'Log day of the list, UTC';
 COMMENT ON COLUMN marts.list_changes.model IS 'Model name';
 COMMENT ON COLUMN marts.list_changes.advertiser_id IS 'Advertiser';

@@ -3,10 +3,10 @@
 -- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
 CREATE TEMPORARY TABLE ads_views (
     advertiser_id text COLLATE "C" NOT NULL
-    CONSTRAINT "advertiser_id is not 1 to 64 bytes" CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
+    CONSTRAINT advertiser_id_is_not_1_to_64_bytes CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
     product_id text COLLATE "C" NOT NULL
-    CONSTRAINT "product_id is not 1 to 64 bytes" CHECK (octet_length(product_id) BETWEEN 1 AND 64),
+    CONSTRAINT product_id_is_not_1_to_64_bytes CHECK (octet_length(product_id) BETWEEN 1 AND 64),
     type text COLLATE "C" NOT NULL
-    CONSTRAINT "type is not impression or click" CHECK (type IN ('impression', 'click')),
+    CONSTRAINT type_is_not_impression_or_click CHECK (type IN ('impression', 'click')),
     date date NOT NULL
 );

@@ -3,8 +3,8 @@
 -- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
 CREATE TEMPORARY TABLE product_views (
     advertiser_id text COLLATE "C" NOT NULL
-    CONSTRAINT "advertiser_id is not 1 to 64 bytes" CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
+    CONSTRAINT advertiser_id_is_not_1_to_64_bytes CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
     product_id text COLLATE "C" NOT NULL
-    CONSTRAINT "product_id is not 1 to 64 bytes" CHECK (octet_length(product_id) BETWEEN 1 AND 64),
+    CONSTRAINT product_id_is_not_1_to_64_bytes CHECK (octet_length(product_id) BETWEEN 1 AND 64),
     date date NOT NULL
 );
