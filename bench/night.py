@@ -70,7 +70,9 @@ def main() -> int:
             storage.create_bucket(Bucket="bench")
             logs = Path(folder) / "logs"
             sample.write(sample.make_world(advertisers=arguments.advertisers), logs, [DAY], arguments.events)
-            for name, variable in zip(sample.LOGS, ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI"), strict=True):
+            for name, variable in zip(
+                sample.LOGS, ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI"), strict=True
+            ):
                 file = logs / str(DAY) / name
                 print(f"{name}: {file.stat().st_size / 1e6:,.0f} MB", flush=True)
                 storage.upload_file(str(file), "bench", name)
