@@ -37,7 +37,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-pins: setup ## Compile requirements/*.txt from pyproject.toml (no index addresses)
+pins: setup ## Compile requirements/*.txt from pyproject.toml, on the oldest Python supported (Debian 12: 3.11.2)
 	$(eval COMPILE := $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe)
 	$(COMPILE) --extra api --extra airflow --extra dev -o requirements/dev.txt pyproject.toml
