@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
 
-.PHONY: help demo test lint format setup pins clean
+.PHONY: help demo test chaos lint format setup pins clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=80
 
 test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+chaos: setup ## The long form of the tests that break things: about 20 minutes
+	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
 lint: setup ## Check Python (ruff) and SQL (sqlfluff)
 	$(BIN)/ruff format --check .

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+import psutil
 import psycopg2
 from psycopg2 import sql as identifiers
 
@@ -50,7 +52,7 @@ class Postgres:
         """
         if not (self.folder / "PG_VERSION").exists():
             self._initialise()
-        self.end_leftover()
+        self._end_leftover()
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -83,11 +85,21 @@ class Postgres:
     def kill(self) -> None:
         """Kills the server and all its processes at once, as a crash of the machine would."""
         assert self._process
-        os.killpg(self._process.pid, signal.SIGKILL)
+        postmaster = psutil.Process(self._process.pid)
+        processes_of_server = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes_of_server:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait(60)
-        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        psutil.wait_procs(processes_of_server, 60)
 
-    def end_leftover(self) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the running server's postmaster."""
+        assert self._process
+        return self._process.pid
+
+    def _end_leftover(self) -> None:
         """Stops a server that an earlier, killed process left running on this folder."""
         if (self.folder / "postmaster.pid").exists():
             subprocess.run(

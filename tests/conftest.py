@@ -195,6 +195,13 @@ def ordinary_logs(day: str = DAY, shift: int = 0) -> tuple[list[str], list[Any],
     return ["ACME", "BOLT"], views, ads
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    import chaos
+
+    for figure in chaos.figures:
+        terminalreporter.write_line(f"survived: {figure}")
+
+
 @pytest.fixture
 def logs_folder(request: pytest.FixtureRequest) -> Path:
     """The raw logs of 2024, which are not part of the project."""

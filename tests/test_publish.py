@@ -37,6 +37,7 @@ def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
     assert delivered.run(reload=True) == []
     assert everything(delivered) == before
     assert files == {key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz") for key in files}
+    assert {body[4:8] for body in files.values()} == {bytes(4)}, "a gzip header with a time changes every second"
 
 
 def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:

@@ -159,6 +159,28 @@ def test_everything_readers_see_is_explained(delivered: Night) -> None:
     assert undocumented == []
 
 
+def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night) -> None:
+    """On RDS the default collation is en_US; every id column says for itself that it is "C"."""
+    conn = night.warehouse.connect()
+    with conn.cursor() as cursor:
+        for table in ("advertiser_ids", "product_views", "ads_views", "active_advertisers", "event_counts"):
+            cursor.execute(sql.read(f"staging/{table}"))
+        cursor.execute("""
+            SELECT a.attrelid::regclass::text, a.attname
+            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
+            WHERE a.attname IN ('advertiser_id', 'product_id') AND a.attnum > 0
+                AND c.relname NOT IN ('top_ctr', 'top_product')
+        """)
+        assert len(cursor.fetchall()) > 15
+        cursor.execute("""
+            SELECT a.attrelid::regclass::text, a.attname
+            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
+            WHERE a.attname IN ('advertiser_id', 'product_id') AND a.attnum > 0 AND a.attcollation <> '"C"'::regcollation
+        """)
+        assert cursor.fetchall() == []
+    conn.close()
+
+
 def test_the_view_of_a_model_has_the_figures_with_their_types(delivered: Night) -> None:
     delivered.run()
     assert delivered.warehouse.rows(

@@ -1,0 +1,149 @@
+"""Tools for breaking things: a reader that never stops looking, a proxy that fails on purpose, sizes of the runs."""
+
+import json
+import os
+import socket
+import socketserver
+import struct
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from conftest import Night
+
+LONG = bool(os.environ.get("CHAOS"))
+
+figures: list[str] = []
+"""What the run survived, printed at its end."""
+
+
+def scale(short: int, long: int) -> int:
+    """How often: the short form runs in `make test`, the long one in `make chaos`."""
+    return long if LONG else short
+
+
+class Reader(threading.Thread):
+    """Asks the API for an advertiser's lists, again and again, and remembers every answer that it saw."""
+
+    def __init__(self, url: str, day: str, advertisers: tuple[str, ...] = ("ACME", "BOLT")) -> None:
+        super().__init__(daemon=True)
+        self.url, self.day, self.advertisers = url, day, advertisers
+        self.statuses: Counter[int] = Counter()
+        self.seen: set[tuple[str, str]] = set()
+        self.slowest = 0.0
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=30) as http:
+            while not self._stop_asked.is_set():
+                for advertiser in self.advertisers:
+                    answer = http.get(f"/history/{advertiser}")
+                    self.statuses[answer.status_code] += 1
+                    self.slowest = max(self.slowest, answer.elapsed.total_seconds())
+                    if answer.status_code == 200:
+                        lists = answer.json()["history"].get(self.day, {})
+                        self.seen.add((advertiser, json.dumps(lists, sort_keys=True)))
+
+    def finish(self) -> set[tuple[str, str]]:
+        """Stops; returns every (advertiser, lists of the day) that was ever answered."""
+        self._stop_asked.set()
+        self.join(60)
+        assert not self.is_alive(), "the reader hangs"
+        return self.seen
+
+
+@contextmanager
+def reading(url: str, day: str) -> Iterator[Reader]:
+    reader = Reader(url, day)
+    reader.start()
+    yield reader
+    reader.finish()
+
+
+def lists_now(url: str, day: str) -> set[tuple[str, str]]:
+    """What a reader sees at this moment, in the form of `Reader.seen`."""
+    reader = Reader(url, day)
+    for advertiser in reader.advertisers:
+        answer = httpx.get(f"{url}/history/{advertiser}", timeout=30).raise_for_status()
+        reader.seen.add((advertiser, json.dumps(answer.json()["history"].get(day, {}), sort_keys=True)))
+    return reader.seen
+
+
+def night_process(night: Night, s3_env: dict[str, str], day: str) -> subprocess.Popen[str]:
+    """Starts the steps of the day as a process; returns when it is about to begin the first."""
+    settings = night.settings
+    env = os.environ | s3_env | {
+        "DATABASE_URL": night.warehouse.url("recommendations_pipeline"),
+        "ADVERTISERS_URI": settings.advertisers_uri,
+        "PRODUCT_VIEWS_URI": settings.product_views_uri,
+        "ADS_VIEWS_URI": settings.ads_views_uri,
+        "INTERMEDIATE_URI": settings.intermediate_uri,
+        "GIT_REVISION": "test",
+    }
+    script = Path(__file__).with_name("night_process.py")
+    process = subprocess.Popen(
+        [sys.executable, str(script), day], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n", process.stderr and process.stderr.read()
+    return process
+
+
+class FaultyProxy(socketserver.ThreadingTCPServer):
+    """Stands before an HTTP server that closes after each answer. Asks `next_fault()` what to do to a connection:
+    None: pass it on; an int of 500 or more: answer with that status; a smaller one: pass on so many kB, then reset."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, target: tuple[str, int], next_fault: Any) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.target, self.next_fault = target, next_fault
+        self.injected: Counter[str] = Counter()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: FaultyProxy
+
+    def handle(self) -> None:
+        fault = self.server.next_fault()
+        if fault is not None and fault >= 500:
+            self.server.injected[str(fault)] += 1
+            self.request.recv(65536)
+            body = b"<Error><Code>InternalError</Code><Message>injected</Message></Error>"
+            head = f"HTTP/1.1 {fault} Injected\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.request.sendall(head.encode() + body)
+            return
+        with socket.create_connection(self.server.target) as upstream:
+            threading.Thread(target=self._pump, args=(self.request, upstream), daemon=True).start()
+            left = fault * 1024 if fault is not None else None
+            while data := upstream.recv(16384):
+                if left is not None and len(data) >= left:
+                    self.server.injected["reset"] += 1
+                    self.request.sendall(data[:left])
+                    # Linger of zero: closing sends a reset instead of an orderly end.
+                    self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.request.close()
+                    return
+                if left is not None:
+                    left -= len(data)
+                self.request.sendall(data)
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(16384):
+                target.sendall(data)
+        except OSError:
+            pass

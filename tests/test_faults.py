@@ -1,0 +1,356 @@
+"""Nothing lost, nothing half-shown: kills, crashes, races, a network that fails. `make chaos` runs the long form."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import psutil
+import psycopg2
+import pytest
+from botocore.config import Config
+from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale
+from conftest import DAY, Night, Warehouse, ordinary_logs
+
+from elt.errors import NotYet, PipelineError
+from local import s3 as embedded_s3
+from local.airflow import free_port
+from local.api import serve
+from local.postgres import Postgres
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
+
+chance = random.Random(20241120)
+
+
+@pytest.fixture
+def s3_env(s3_url: str) -> dict[str, str]:
+    return embedded_s3.environment(s3_url)
+
+
+@pytest.fixture
+def api(delivered: Night, tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    with serve(port, delivered.warehouse.url("recommendations_api"), tmp_path / "api.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def both_versions(night: Night, url: str) -> list[set[tuple[str, str]]]:
+    """What readers may see: the lists of delivery 0, and those of delivery 1, which is published last."""
+    versions = []
+    for shift in (0, 1):
+        night.deliver(*ordinary_logs(shift=shift))
+        night.run()
+        versions.append(lists_now(url, DAY))
+    assert versions[0].isdisjoint(versions[1])
+    return versions
+
+
+def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(
+    delivered: Night, api: str, s3_env: dict[str, str]
+) -> None:
+    """kill -9 of the running steps at random moments; a reader looks on throughout."""
+    versions = both_versions(delivered, api)
+    whole = duration_of(delivered, s3_env)
+    kills, finished = scale(8, 100), 0
+    with reading(api, DAY) as reader:
+        for n in range(kills):
+            delivered.deliver(*ordinary_logs(shift=n % 2))
+            process = night_process(delivered, s3_env, DAY)
+            time.sleep(chance.uniform(0, whole))
+            process.kill()
+            finished += process.wait() == 0
+            assert lists_now(api, DAY) in versions
+            delivered.run()
+            assert lists_now(api, DAY) == versions[n % 2]
+    assert reader.seen <= versions[0] | versions[1]
+    assert set(reader.statuses) == {200}
+    figures.append(
+        f"kill -9 of the steps: {kills} kills ({finished} came too late), "
+        f"{sum(reader.statuses.values())} answers to the reader, all whole"
+    )
+
+
+def duration_of(night: Night, s3_env: dict[str, str]) -> float:
+    """Seconds that the steps take from 'ready' to the end."""
+    night.deliver(*ordinary_logs(shift=0))
+    process = night_process(night, s3_env, DAY)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    night.deliver(*ordinary_logs(shift=1))
+    night.run()
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A server with the defaults (fsync on), which the test may kill."""
+    with Postgres(tmp_path / "own" / "data", free_port()) as server:
+        yield server
+
+
+def test_a_killed_database_recovers_and_the_retry_succeeds(
+    own_postgres: Postgres, s3: Any, bucket: str, s3_env: dict[str, str], tmp_path: Path
+) -> None:
+    """kill -9 of PostgreSQL, all its processes, at random moments of the run; then it is started again."""
+    night = Night(Warehouse(own_postgres, "crashing"), s3, bucket)
+    port = free_port()
+    with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log"):
+        url = f"http://127.0.0.1:{port}"
+        versions = both_versions(night, url)
+        whole = duration_of(night, s3_env)
+        kills = scale(3, 40)
+        with reading(url, DAY) as reader:
+            for n in range(kills):
+                night.deliver(*ordinary_logs(shift=n % 2))
+                process = night_process(night, s3_env, DAY)
+                time.sleep(chance.uniform(0, whole))
+                own_postgres.kill()
+                process.wait(60)
+                own_postgres.start()
+                assert lists_now(url, DAY) in versions
+                night.run()
+                assert lists_now(url, DAY) == versions[n % 2]
+        assert reader.seen <= versions[0] | versions[1]
+        assert set(reader.statuses) <= {200, 503}
+        assert reader.slowest < 10
+    figures.append(
+        f"kill -9 of PostgreSQL: {kills} crashes, {sum(reader.statuses.values())} answers to the reader: "
+        f"{dict(reader.statuses)}, the slowest after {reader.slowest:.1f} s"
+    )
+
+
+def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(
+    delivered: Night, api: str, s3_env: dict[str, str]
+) -> None:
+    versions = both_versions(delivered, api)
+    drops = scale(4, 40)
+    lost = 0
+    admin = psycopg2.connect(delivered.warehouse.postgres.url("postgres", "postgres"))
+    admin.autocommit = True
+    with reading(api, DAY) as reader, admin.cursor() as cursor:
+        for n in range(drops):
+            delivered.deliver(*ordinary_logs(shift=n % 2))
+            process = night_process(delivered, s3_env, DAY)
+            time.sleep(chance.uniform(0, 0.4))
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE usename = 'recommendations_pipeline' AND datname = %s",
+                (delivered.warehouse.name,),
+            )
+            _, errors = process.communicate(timeout=60)
+            if process.returncode:
+                lost += 1
+                assert "psycopg2.OperationalError" in errors or "psycopg2.InterfaceError" in errors, errors
+            delivered.run()
+            assert lists_now(api, DAY) == versions[n % 2]
+    admin.close()
+    assert lost
+    assert reader.seen <= versions[0] | versions[1]
+    figures.append(f"dropped connections: {drops} times, {lost} runs failed, every retry succeeded")
+
+
+def test_an_s3_that_fails_for_a_while_is_outlasted(delivered: Night, s3_url: str) -> None:
+    """Answers of 500 and 503, and resets in mid-stream, on a third of all requests."""
+    active, views, ads = ordinary_logs()
+    delivered.deliver(active, views * 40, ads * 40)
+    delivered.run()
+    expected = delivered.top_ctr(), delivered.top_product()
+    host, port = s3_url.removeprefix("http://").split(":")
+
+    def fault() -> int | None:
+        return chance.choice([500, 503, chance.randint(1, 200)]) if chance.random() < 0.35 else None
+
+    proxy = FaultyProxy((host, int(port)), fault)
+    delivered.s3 = s3_client(proxy.url)
+    for _ in range(scale(2, 20)):
+        delivered.run(reload=True)
+        assert (delivered.top_ctr(), delivered.top_product()) == expected
+    proxy.shutdown()
+    assert {"500", "503", "reset"} <= set(proxy.injected)
+    figures.append(f"S3 faults outlasted: {dict(proxy.injected)}")
+
+
+def test_an_s3_that_stays_away_fails_the_step_and_nothing_else(delivered: Night, s3_url: str) -> None:
+    delivered.run()
+    before = delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1")
+    host, port = s3_url.removeprefix("http://").split(":")
+    working = delivered.s3
+    proxy = FaultyProxy((host, int(port)), lambda: 503)
+    delivered.s3 = s3_client(proxy.url, attempts=2)
+    with pytest.raises(NotYet, match=r"S3 answered 503"):
+        delivered.run(reload=True)
+    proxy.shutdown()
+    delivered.s3 = working
+    assert delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1") == before
+    assert delivered.run(reload=True) == []
+
+
+def s3_client(url: str, attempts: int = 10) -> Any:
+    env = embedded_s3.environment(url)
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}),
+    )
+
+
+def test_runs_of_one_day_at_once_give_one_result(delivered: Night, api: str) -> None:
+    """The nightly run and a backfill of the same day, while the logs are delivered again between their steps."""
+    versions = both_versions(delivered, api)
+    rounds = scale(3, 30)
+
+    def run() -> None:
+        """As Airflow: each step by itself, retried when it says that waiting may help."""
+        for step in (delivered.load, delivered.rank, delivered.publish):
+            for _ in range(100):
+                try:
+                    step()
+                    break
+                except NotYet:
+                    time.sleep(0.05)
+            else:
+                raise AssertionError("it never got through")
+
+    with reading(api, DAY) as reader, ThreadPoolExecutor(3) as pool:
+        for n in range(rounds):
+            delivered.deliver(*ordinary_logs(shift=n % 2))
+            list(pool.map(lambda _: run(), range(3)))
+            assert lists_now(api, DAY) == versions[n % 2]
+    assert reader.seen <= versions[0] | versions[1]
+    assert set(reader.statuses) == {200}
+    figures.append(f"three runs of one day at once: {rounds} rounds, one result each, no mixed list")
+
+
+def test_days_at_once_in_any_order_do_not_disturb_each_other(night: Night) -> None:
+    days = [f"2024-11-{n}" for n in range(20, 26)]
+    views = [row for n, day in enumerate(days) for row in ordinary_logs(day, n)[1]]
+    ads = [row for n, day in enumerate(days) for row in ordinary_logs(day, n)[2]]
+    night.deliver(["ACME", "BOLT"], views, ads)
+    for day in days:
+        night.run(day)
+    expected = {day: (night.top_ctr(day), night.top_product(day)) for day in days}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda day: night.run(day, reload=True), days[::-1]))
+    assert {day: (night.top_ctr(day), night.top_product(day)) for day in days} == expected
+
+
+def test_the_api_outlives_a_restart_and_a_hanging_database(own_postgres: Postgres, s3: Any, bucket: str, tmp_path: Path) -> None:
+    night = Night(Warehouse(own_postgres, "restarting"), s3, bucket)
+    night.deliver(*ordinary_logs())
+    night.run()
+    port = free_port()
+    settings = {"STATEMENT_TIMEOUT": "1", "POOL_WAIT": "1", "POOL_SIZE": "2"}
+    with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log", **settings):
+        url = f"http://127.0.0.1:{port}"
+        expected = lists_now(url, DAY)
+        own_postgres.stop()
+        answer = httpx.get(f"{url}/history/ACME", timeout=30)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        own_postgres.start()
+        assert lists_now(url, DAY) == expected
+
+        # Frozen, not gone: the kernel still accepts and acknowledges, nobody answers.
+        processes = [p := psutil.Process(own_postgres.pid), *p.children(recursive=True)]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(6) as pool:
+                answers = list(pool.map(lambda _: httpx.get(f"{url}/history/ACME", timeout=30), range(6)))
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+        assert {answer.status_code for answer in answers} == {503}
+        slowest = max(answer.elapsed.total_seconds() for answer in answers)
+        assert slowest < 8
+        assert lists_now(url, DAY) == expected
+    figures.append(f"frozen database: 503 after at most {slowest:.1f} s, recovers by itself")
+
+
+def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
+    """Good lines, mangled: every one is read as one row or kept whole, and the sums close."""
+    total, done, rejected = scale(4_000, 100_000), 0, 0
+    delivered.change(max_rejected_share=1.0)
+    good = [f"{a},p{n},{kind},{day}".encode() for a in ("ACME", "GONE") for n in range(9)
+            for kind in ("impression", "click") for day in (DAY, "2024-11-19")]
+    alphabet = [bytes([b]) for b in range(256) if b != 10] + [b'"', b",", b'""', b"\\.", b"\r", b"\x00"] * 20
+    while done < total:
+        lines = []
+        for _ in range(2_000):
+            line = bytearray(chance.choice(good))
+            while chance.random() < 0.4:
+                at = chance.randrange(len(line) + 1)
+                line[at : at + chance.randint(0, 3)] = b"".join(chance.choices(alphabet, k=chance.randint(0, 2)))
+            lines.append(bytes(line))
+        lines.append(f"ACME,p1,click,{DAY}".encode())
+        delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *lines]) + b"\n")
+        delivered.load()
+        sums = delivered.accounting("ads_views")
+        assert sums["delivered"] == len(lines)
+        assert sums["delivered"] == sums["kept"] + sums["other_day"] + sums["inactive"] + sums["rejected"]
+        kept = delivered.warehouse.rows("SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'")
+        assert len(kept) == sums["rejected"]
+        for number, line in kept:
+            assert bytes(line) == lines[number - 2].removesuffix(b"\r")
+            assert bytes(line) not in good
+        done += len(lines)
+        rejected += sums["rejected"]
+    figures.append(f"fuzzed lines: {done:,}, {rejected:,} rejected and kept whole, every sum closed")
+
+
+def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, delivered: Night) -> None:
+    delivered.run()
+    total, statuses = scale(500, 10_000), {}
+    pieces = ["ACME", "TopCTR", "..", "%2e%2e", "%2F", "%00", "%0d%0a", "'", "%27", ";--", "%25", "%s", "%(ds)s", "{}", "[]",
+              "$1", "\\", "%5c", "%FF", "%C0%AF", "%F0%9F%92%A9", "%E2%80%AE", "null", "-1", "1e999", "%20", "+", "*", "A" * 70,
+              "B" * 5_000, "<script>", "()", "|", "^", "~", ".", "..;", "%uFFFF", "?", "#", "&", "=", ":", "@", "!"]
+    with httpx.Client(base_url=api, timeout=30) as http:
+        for _ in range(total):
+            part = ["".join(chance.choices(pieces, k=chance.randint(1, 3))) for _ in range(3)]
+            path = chance.choice([
+                f"/recommendations/{part[0]}/{part[1]}", f"/recommendations/ACME/{part[0]}", f"/history/{part[0]}",
+                f"/recommendations/ACME/TopCTR?date={part[0]}", f"/stats?limit={part[0]}", f"/{part[0]}/{part[1]}/{part[2]}",
+            ])
+            method = chance.choice(["GET"] * 8 + ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "PATCH"])
+            try:
+                answer = http.request(method, path)
+            except httpx.InvalidURL:
+                continue
+            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+            assert answer.status_code < 500, (method, path)
+            if answer.status_code >= 400 and method != "HEAD":
+                assert answer.headers["content-type"] == "application/problem+json", (method, path)
+                assert set(json.loads(answer.content)) >= {"type", "title", "status", "detail"}
+    assert lists_now(api, DAY)
+    figures.append(f"hostile requests: {sum(statuses.values()):,}, by status {dict(sorted(statuses.items()))}")
+
+
+def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
+    """schemathesis over the whole OpenAPI document: no 5xx, no undocumented status, no schema violation."""
+    delivered.run()
+    command = [
+        str(Path(os.sys.executable).with_name("schemathesis")), "run", f"{api}/openapi.json", "--checks", "all",
+        "--max-examples", str(scale(20, 300)), "--seed", "20241120", "--no-color",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_rejected_lines_above_the_limit_leave_readers_with_yesterdays_lists(delivered: Night, api: str) -> None:
+    versions = both_versions(delivered, api)
+    delivered.put("ads_views", "advertiser_id,product_id,type,date\n" + "garbage\n" * 50 + f"ACME,p1,click,{DAY}\n" * 50)
+    with reading(api, DAY) as reader, pytest.raises(PipelineError, match="rejected_share"):
+        delivered.run()
+    assert reader.seen <= versions[1]
