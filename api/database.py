@@ -2,9 +2,12 @@
 
 from pathlib import Path
 from queue import Empty, LifoQueue
+from select import select
+from time import monotonic
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_READ, set_wait_callback
 from psycopg2.extensions import connection as Connection
 
 from api.settings import Settings
@@ -24,6 +27,10 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Opens nothing yet. Raises RuntimeError when the settings name no database."""
+        if settings.database_url is None:
+            raise RuntimeError("DATABASE_URL is not set; it is the libpq URI of the warehouse, as recommendations_api")
+        self._url = settings.database_url.get_secret_value()
         self._settings = settings
         self._free: LifoQueue[Connection | None] = LifoQueue()
         for _ in range(settings.pool_size):
@@ -42,6 +49,8 @@ class Database:
         try:
             try:
                 return _first_row(conn or (conn := self._connect()), query, params)
+            except _Hangs:
+                raise
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 if conn is None or not conn.closed:
                     raise
@@ -66,14 +75,34 @@ class Database:
     def _connect(self) -> Connection:
         timeout = int(self._settings.statement_timeout * 1000)
         conn = psycopg2.connect(
-            self._settings.database_url.get_secret_value(),
+            self._url,
             application_name="recommendations api",
-            connect_timeout=3,
-            tcp_user_timeout=timeout + 2000,
             options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC",
         )
         conn.autocommit = True
         return conn
+
+
+class _Hangs(psycopg2.OperationalError):
+    """Asking again would take as long again."""
+
+
+def bound_waiting(seconds: float) -> None:
+    """Lets no psycopg2 call of this process wait for the server longer than this, connecting or reading.
+
+    The server's own statement_timeout can not help when it is the server that hangs. What waits longer is closed and
+    raises psycopg2.OperationalError.
+    """
+
+    def wait(conn: Connection) -> None:
+        deadline = monotonic() + seconds
+        while (state := conn.poll()) != POLL_OK:
+            readers, writers = ([conn.fileno()], []) if state == POLL_READ else ([], [conn.fileno()])
+            if not any(select(readers, writers, [], max(0, deadline - monotonic()))):
+                conn.close()
+                raise _Hangs("the server does not answer")
+
+    set_wait_callback(wait)
 
 
 def _first_row(conn: Connection, query: str, params: dict[str, Any]) -> tuple[Any, ...] | None:

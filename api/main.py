@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import schema
-from api.database import Database, Unavailable
+from api.database import Database, Unavailable, bound_waiting
 from api.settings import Settings
 
 PROBLEM = "application/problem+json"
@@ -27,9 +28,19 @@ RETRY_AFTER = 2
 SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
 
 
+LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
+"""Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
+
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+settings = Settings()
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.database = Database(Settings())  # type: ignore[call-arg]
+    bound_waiting(settings.statement_timeout + 2)
+    app.state.database = Database(settings)
     yield
     app.state.database.close()
 
@@ -65,6 +76,7 @@ Day = Annotated[Date | None, BeforeValidator(_iso), Query(description="A publish
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     descriptions = {
         404: "Unknown; the detail says what there is",
+        414: "The path is longer than 4 kB",
         422: "Malformed; the detail says what would be right",
         503: "The warehouse can not answer now; Retry-After says when to ask again",
     }
@@ -77,7 +89,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 @app.get(
     "/recommendations/{advertiser_id}/{model}",
     response_model=schema.Recommendations,
-    responses=_problems(404, 422, 503),
+    responses=_problems(404, 414, 422, 503),
     summary="The list of a model for an advertiser",
 )
 def recommendations(database: Warehouse, advertiser_id: AdvertiserId, model: ModelName, date: Day = None) -> Response:
@@ -91,7 +103,7 @@ def recommendations(database: Warehouse, advertiser_id: AdvertiserId, model: Mod
 @app.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
-    responses=_problems(404, 422, 503),
+    responses=_problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
 def history(database: Warehouse, advertiser_id: AdvertiserId) -> Response:
@@ -102,7 +114,9 @@ def history(database: Warehouse, advertiser_id: AdvertiserId) -> Response:
     return _json(row[0])
 
 
-@app.get("/stats", response_model=schema.Stats, responses=_problems(404, 422, 503), summary="Figures about the lists")
+@app.get(
+    "/stats", response_model=schema.Stats, responses=_problems(404, 414, 422, 503), summary="Figures about the lists"
+)
 def stats(
     database: Warehouse,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
@@ -119,7 +133,7 @@ async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@app.get("/health/ready", response_model=schema.Ready, responses=_problems(503), summary="Can it answer requests?")
+@app.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")
 def ready(database: Warehouse) -> dict[str, str | None]:
     row = database.fetch("ready")
     return {"status": "ready", "newest": row[0] if row else None}
@@ -186,8 +200,8 @@ async def _unavailable(request: Request, error: Unavailable) -> Response:
     return _problem(503, str(error), {"Retry-After": str(RETRY_AFTER)})
 
 
-class Measured:
-    """Takes off a trailing slash, and measures every request by its route."""
+class Edge:
+    """What every request passes: limits, one form of the path, security headers, a measurement by route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -202,13 +216,28 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                shows_a_page = scope["path"] in ("/docs", "/redoc", "/docs/oauth2-redirect")
+                message["headers"] = [*message["headers"], *HEADERS, *([] if shows_a_page else [NO_CONTENT_OF_OTHERS])]
             await send(message)
 
         try:
-            await self.app(scope, receive, observed)
+            await (_over_limit(scope) or self.app)(scope, receive, observed)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             SERVED.labels(scope["method"], route, status).observe(perf_counter() - started)
 
 
-app.add_middleware(Measured)
+def _over_limit(scope: Scope) -> Response | None:
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+        return _problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+        return _problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
+    if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
+        return _problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
+    return None
+
+
+app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET"])
+app.add_middleware(Edge)

@@ -9,7 +9,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    database_url: SecretStr
+    database_url: SecretStr | None = None
     """libpq URI of the warehouse, as a role that may read marts (recommendations_api)."""
     pool_size: int = Field(8, ge=1)
     """Connections to the warehouse, a process."""
@@ -17,3 +17,5 @@ class Settings(BaseSettings):
     """Seconds that a request waits for a free connection before it gets 503."""
     statement_timeout: float = Field(3.0, gt=0)
     """Seconds that a query may take before it is cancelled and the request gets 503."""
+    cors_origins: list[str] = []
+    """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""

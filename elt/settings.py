@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """How the logs spell dates. ISO dates are read either way."""
     max_rejected_share: float = Field(0.01, ge=0, le=1)
     """A source with a larger share of unreadable lines fails the day."""
+    max_advertiser_drop: float = Field(0.5, ge=0, le=1)
+    """An active list that is shorter than the previous day's by a larger share fails the day."""
     git_revision: str = ""
     """Recorded with each publication; by default what git says of the project's folder."""
 

@@ -19,7 +19,7 @@ from psycopg2.extras import execute_values
 
 from elt import s3 as objects
 from elt import sql, warehouse
-from elt.errors import PipelineError
+from elt.errors import NotYet, PipelineError
 from elt.land import CHUNK, Landed, land
 from elt.settings import PROJECT, Settings
 from elt.warehouse import Connect
@@ -88,7 +88,9 @@ def filter_events(
             _copy_in(cursor, "event_counts", counts[source])
         _record_objects(cursor, day, landed)
         warehouse.run(cursor, "staging/product_daily", ds=day)
-        warehouse.audit(cursor, "load", ds=day, max_rejected_share=share)
+        warehouse.audit(
+            cursor, "load", ds=day, max_rejected_share=share, max_advertiser_drop=settings.max_advertiser_drop
+        )
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         list(pool.map(unload_kept, LOGS))
         conn.commit()
@@ -139,12 +141,18 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
 def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: Settings, *, run_id: str) -> list[str]:
     """DBWriting: in one transaction replaces the day's lists, records the publication, audits both, and notifies.
 
-    Returns the names of the models whose publication changed; running it again changes nothing. Raises PipelineError
-    when an audit of sql/audits/publication is broken; then readers still see what they saw before.
+    Returns the names of the models whose publication changed; running it again changes nothing. Raises NotYet when
+    another run has loaded the day since the models were built, PipelineError when an audit of sql/audits/publication is
+    broken; then readers still see what they saw before.
     """
     params = {"ds": day, "models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
+        warehouse.run(cursor, "candidates/stale", **params)
+        if stale := [name for (name,) in cursor.fetchall()]:
+            raise NotYet(
+                f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
+            )
         warehouse.run(cursor, "marts/recommendations", **params)
         warehouse.run(cursor, "marts/active_advertisers", **params)
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)

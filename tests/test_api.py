@@ -15,6 +15,7 @@ from local.airflow import free_port
 from local.api import serve
 
 BEFORE = "2024-11-19"
+ORIGINS = '["https://agency.example"]'
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def client(delivered: Night, tmp_path: Path) -> Iterator[httpx.Client]:
     delivered.run(DAY)
     port = free_port()
     url = delivered.warehouse.url("recommendations_api")
-    with serve(port, url, tmp_path / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="1", POOL_WAIT="3"):
+    with serve(
+        port, url, tmp_path / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="1", POOL_WAIT="3", CORS_ORIGINS=ORIGINS
+    ):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
             yield http
 
@@ -137,7 +140,8 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
         ("/stats?limit=x", 422, None),
         ("/nothing", 404, "no page '/nothing'; /docs lists what there is"),
         ("/recommendations/A%00B/TopCTR", 422, None),
-        ("/recommendations/" + "x" * 10_000 + "/TopCTR", 422, None),
+        ("/recommendations/" + "x" * 100 + "/TopCTR", 422, None),
+        ("/recommendations/" + "x" * 10_000 + "/TopCTR", 414, "path and query are longer than 4096 bytes"),
         ("/recommendations/%27%3B%20DROP%20TABLE%20marts.recommendations%3B--/TopCTR", 404, None),
         ("/recommendations/%25s%25(date)s/TopCTR", 404, None),
         ("/recommendations/ACME/%E2%98%83", 404, None),
@@ -169,6 +173,16 @@ def test_health_metrics_and_documentation(client: httpx.Client) -> None:
         client.get("/recommendations/ACME/TopCTR") and client.get("/metrics").text
     )
     assert client.post("/stats").status_code == 405
+
+
+def test_limits_security_headers_and_cors(client: httpx.Client) -> None:
+    assert client.get("/stats", headers={"x-large": "y" * 20_000}).status_code == 431
+    assert client.request("GET", "/stats", content=b"z" * 20_000).status_code == 413
+    answer = client.get("/stats", headers={"origin": "https://agency.example"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert answer.headers["access-control-allow-origin"] == "https://agency.example"
+    assert "access-control-allow-origin" not in client.get("/stats", headers={"origin": "https://evil.example"}).headers
 
 
 def test_more_requests_than_connections_wait_and_are_answered(client: httpx.Client) -> None:

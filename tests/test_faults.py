@@ -247,7 +247,9 @@ def test_days_at_once_in_any_order_do_not_disturb_each_other(night: Night) -> No
     assert {day: (night.top_ctr(day), night.top_product(day)) for day in days} == expected
 
 
-def test_the_api_outlives_a_restart_and_a_hanging_database(own_postgres: Postgres, s3: Any, bucket: str, tmp_path: Path) -> None:
+def test_the_api_outlives_a_restart_and_a_hanging_database(
+    own_postgres: Postgres, s3: Any, bucket: str, tmp_path: Path
+) -> None:
     night = Night(Warehouse(own_postgres, "restarting"), s3, bucket)
     night.deliver(*ordinary_logs())
     night.run()
@@ -283,8 +285,13 @@ def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
     """Good lines, mangled: every one is read as one row or kept whole, and the sums close."""
     total, done, rejected = scale(4_000, 100_000), 0, 0
     delivered.change(max_rejected_share=1.0)
-    good = [f"{a},p{n},{kind},{day}".encode() for a in ("ACME", "GONE") for n in range(9)
-            for kind in ("impression", "click") for day in (DAY, "2024-11-19")]
+    good = [
+        f"{a},p{n},{kind},{day}".encode()
+        for a in ("ACME", "GONE")
+        for n in range(9)
+        for kind in ("impression", "click")
+        for day in (DAY, "2024-11-19")
+    ]
     alphabet = [bytes([b]) for b in range(256) if b != 10] + [b'"', b",", b'""', b"\\.", b"\r", b"\x00"] * 20
     while done < total:
         lines = []
@@ -300,7 +307,9 @@ def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
         sums = delivered.accounting("ads_views")
         assert sums["delivered"] == len(lines)
         assert sums["delivered"] == sums["kept"] + sums["other_day"] + sums["inactive"] + sums["rejected"]
-        kept = delivered.warehouse.rows("SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'")
+        kept = delivered.warehouse.rows(
+            "SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views'"
+        )
         assert len(kept) == sums["rejected"]
         for number, line in kept:
             assert bytes(line) == lines[number - 2].removesuffix(b"\r")
@@ -313,16 +322,66 @@ def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
 def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, delivered: Night) -> None:
     delivered.run()
     total, statuses = scale(500, 10_000), {}
-    pieces = ["ACME", "TopCTR", "..", "%2e%2e", "%2F", "%00", "%0d%0a", "'", "%27", ";--", "%25", "%s", "%(ds)s", "{}", "[]",
-              "$1", "\\", "%5c", "%FF", "%C0%AF", "%F0%9F%92%A9", "%E2%80%AE", "null", "-1", "1e999", "%20", "+", "*", "A" * 70,
-              "B" * 5_000, "<script>", "()", "|", "^", "~", ".", "..;", "%uFFFF", "?", "#", "&", "=", ":", "@", "!"]
+    pieces = [
+        "ACME",
+        "TopCTR",
+        "..",
+        "%2e%2e",
+        "%2F",
+        "%00",
+        "%0d%0a",
+        "'",
+        "%27",
+        ";--",
+        "%25",
+        "%s",
+        "%(ds)s",
+        "{}",
+        "[]",
+        "$1",
+        "\\",
+        "%5c",
+        "%FF",
+        "%C0%AF",
+        "%F0%9F%92%A9",
+        "%E2%80%AE",
+        "null",
+        "-1",
+        "1e999",
+        "%20",
+        "+",
+        "*",
+        "A" * 70,
+        "B" * 5_000,
+        "<script>",
+        "()",
+        "|",
+        "^",
+        "~",
+        ".",
+        "..;",
+        "%uFFFF",
+        "?",
+        "#",
+        "&",
+        "=",
+        ":",
+        "@",
+        "!",
+    ]
     with httpx.Client(base_url=api, timeout=30) as http:
         for _ in range(total):
             part = ["".join(chance.choices(pieces, k=chance.randint(1, 3))) for _ in range(3)]
-            path = chance.choice([
-                f"/recommendations/{part[0]}/{part[1]}", f"/recommendations/ACME/{part[0]}", f"/history/{part[0]}",
-                f"/recommendations/ACME/TopCTR?date={part[0]}", f"/stats?limit={part[0]}", f"/{part[0]}/{part[1]}/{part[2]}",
-            ])
+            path = chance.choice(
+                [
+                    f"/recommendations/{part[0]}/{part[1]}",
+                    f"/recommendations/ACME/{part[0]}",
+                    f"/history/{part[0]}",
+                    f"/recommendations/ACME/TopCTR?date={part[0]}",
+                    f"/stats?limit={part[0]}",
+                    f"/{part[0]}/{part[1]}/{part[2]}",
+                ]
+            )
             method = chance.choice(["GET"] * 8 + ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "PATCH"])
             try:
                 answer = http.request(method, path)
@@ -341,8 +400,16 @@ def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
     """schemathesis over the whole OpenAPI document: no 5xx, no undocumented status, no schema violation."""
     delivered.run()
     command = [
-        str(Path(os.sys.executable).with_name("schemathesis")), "run", f"{api}/openapi.json", "--checks", "all",
-        "--max-examples", str(scale(20, 300)), "--seed", "20241120", "--no-color",
+        str(Path(os.sys.executable).with_name("schemathesis")),
+        "run",
+        f"{api}/openapi.json",
+        "--checks",
+        "all",
+        "--max-examples",
+        str(scale(20, 300)),
+        "--seed",
+        "20241120",
+        "--no-color",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
@@ -350,7 +417,9 @@ def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
 
 def test_rejected_lines_above_the_limit_leave_readers_with_yesterdays_lists(delivered: Night, api: str) -> None:
     versions = both_versions(delivered, api)
-    delivered.put("ads_views", "advertiser_id,product_id,type,date\n" + "garbage\n" * 50 + f"ACME,p1,click,{DAY}\n" * 50)
+    delivered.put(
+        "ads_views", "advertiser_id,product_id,type,date\n" + "garbage\n" * 50 + f"ACME,p1,click,{DAY}\n" * 50
+    )
     with reading(api, DAY) as reader, pytest.raises(PipelineError, match="rejected_share"):
         delivered.run()
     assert reader.seen <= versions[1]

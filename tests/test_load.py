@@ -256,6 +256,21 @@ def test_too_many_bad_lines_fail_the_day_with_counts_and_the_first_lines(deliver
     assert delivered.warehouse.rows("TABLE staging.product_daily") == []
 
 
+def test_an_active_list_that_lost_most_of_its_advertisers_is_not_believed(delivered: Night) -> None:
+    many = [f"A{n}" for n in range(10)]
+    delivered.put("advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in ["ACME", *many]]))
+    rows = [row for day in ("2024-11-19", DAY) for row in ordinary_logs(day)[1]]
+    delivered.put("product_views", as_csv(("advertiser_id", "product_id", "date"), rows))
+    rows = [row for day in ("2024-11-19", DAY) for row in ordinary_logs(day)[2]]
+    delivered.put("ads_views", as_csv(("advertiser_id", "product_id", "type", "date"), rows))
+    delivered.load("2024-11-19")
+    delivered.put("advertiser_ids", "advertiser_id\nACME\n")
+    with pytest.raises(PipelineError, match=r"did_not_vanish.sql: broken(?s:.*)advertisers_then=11, advertisers_now=1"):
+        delivered.load(DAY)
+    delivered.change(max_advertiser_drop=1.0)
+    assert delivered.load(DAY) is True
+
+
 def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(land, "GIVE_UP_AFTER", 3000)
     delivered.put("product_views", HEADER + b"\n" + b"nonsense\n" * 20_000)
