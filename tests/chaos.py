@@ -101,7 +101,7 @@ def night_process(night: Night, s3_env: dict[str, str], day: str) -> subprocess.
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
     """Stands before an HTTP server. Asks `next_fault()` what to do to a request:
-    None: pass it on; an int of 500 or more: answer with that status; a smaller one: pass on so many kB, then reset."""
+    None: pass it on; an int of 400 or more: answer with that status; a smaller one: pass on so many kB, then reset."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -122,7 +122,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         fault = self.server.next_fault()
-        if fault is not None and fault >= 500:
+        if fault is not None and fault >= 400:
             self.server.injected[str(fault)] += 1
             self.request.recv(65536)
             body = b"<Error><Code>InternalError</Code><Message>injected</Message></Error>"
@@ -130,12 +130,16 @@ class _Connection(socketserver.BaseRequestHandler):
             self.request.sendall(head.encode() + body)
             return
         with socket.create_connection(self.server.target) as upstream:
-            threading.Thread(target=self._pump, args=(self.request, upstream), daemon=True).start()
+            pump = threading.Thread(target=self._pump, args=(self.request, upstream), daemon=True)
+            pump.start()
             left = fault * 1024 if fault is not None else None
             while data := upstream.recv(16384):
                 if left is not None and len(data) >= left:
                     self.server.injected["reset"] += 1
                     self.request.sendall(data[:left])
+                    # A socket that another thread reads is not closed by closing it: end the reading first.
+                    self.request.shutdown(socket.SHUT_RD)
+                    pump.join()
                     # Linger of zero: closing sends a reset instead of an orderly end.
                     self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.request.close()

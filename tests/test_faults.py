@@ -197,6 +197,17 @@ def test_an_s3_that_stays_away_fails_the_step_and_nothing_else(delivered: Night,
     assert delivered.run(reload=True) == []
 
 
+def test_access_denied_says_what_the_role_needs(delivered: Night, s3_url: str) -> None:
+    host, port = s3_url.removeprefix("http://").split(":")
+    proxy = FaultyProxy((host, int(port)), lambda: 403)
+    delivered.s3 = s3_client(proxy.url)
+    with pytest.raises(
+        PipelineError, match=r"access denied; the role needs s3:GetObject and s3:ListBucket on 'bucket-"
+    ):
+        delivered.load()
+    proxy.shutdown()
+
+
 def s3_client(url: str, attempts: int = 10) -> Any:
     env = embedded_s3.environment(url)
     return boto3.client(
