@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
+EVENTS ?= 1000000
 
-.PHONY: help demo test chaos lint format setup pins clean
+.PHONY: help demo test chaos bench lint format setup pins clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 
 chaos: setup ## The long form of the tests that break things: about 20 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
+
+bench: setup ## Time the night by step, and the client's memory (EVENTS=1000000)
+	@exec $(BIN)/python -m bench.night --events $(EVENTS)
 
 lint: setup ## Check Python (ruff) and SQL (sqlfluff)
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from queue import Empty, LifoQueue
-from select import select
+from select import POLLIN, POLLOUT, poll
 from time import monotonic
 from typing import Any
 
@@ -97,8 +97,10 @@ def bound_waiting(seconds: float) -> None:
     def wait(conn: Connection) -> None:
         deadline = monotonic() + seconds
         while (state := conn.poll()) != POLL_OK:
-            readers, writers = ([conn.fileno()], []) if state == POLL_READ else ([], [conn.fileno()])
-            if not any(select(readers, writers, [], max(0, deadline - monotonic()))):
+            # poll, not select, which knows no file descriptor above 1023.
+            waiting = poll()
+            waiting.register(conn.fileno(), POLLIN if state == POLL_READ else POLLOUT)
+            if not waiting.poll(max(0, deadline - monotonic()) * 1000):
                 raise _Hangs("the server does not answer")
 
     set_wait_callback(wait)

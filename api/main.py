@@ -31,6 +31,9 @@ SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", 
 LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
 """Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
 
+MOST_AT_ONCE = 100
+"""Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
+
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
@@ -142,7 +145,7 @@ def ready(database: Warehouse) -> dict[str, str | None]:
 @app.get(
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, summary="For Prometheus"
 )
-def metrics() -> Response:
+async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -195,6 +198,11 @@ async def _malformed(request: Request, error: RequestValidationError) -> Respons
     return _problem(422, "; ".join(f"{e['where']}: {e['problem']}" for e in errors), errors=errors)
 
 
+@app.exception_handler(Exception)
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return _problem(500, "a mistake of ours; it is in the log")
+
+
 @app.exception_handler(Unavailable)
 async def _unavailable(request: Request, error: Unavailable) -> Response:
     return _problem(503, str(error), {"Retry-After": str(RETRY_AFTER)})
@@ -205,6 +213,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.at_once = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -220,9 +229,14 @@ class Edge:
                 message["headers"] = [*message["headers"], *HEADERS, *([] if shows_a_page else [NO_CONTENT_OF_OTHERS])]
             await send(message)
 
+        self.at_once += 1
         try:
-            await (_over_limit(scope) or self.app)(scope, receive, observed)
+            refused = _over_limit(scope)
+            if self.at_once > MOST_AT_ONCE and scope["path"] not in ("/health/live", "/metrics"):
+                refused = _problem(503, "too many requests at once", {"Retry-After": str(RETRY_AFTER)})
+            await (refused or self.app)(scope, receive, observed)
         finally:
+            self.at_once -= 1
             route = getattr(scope.get("route"), "path", "none")
             SERVED.labels(scope["method"], route, status).observe(perf_counter() - started)
 

@@ -29,8 +29,8 @@ BLOCK_LINES = 2_000
 LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line; no readable line is near it, and memory stays flat whatever is delivered."""
 
-GIVE_UP_AFTER = 10_000
-"""Rejected lines before the share of them is looked at while reading; earlier it says little."""
+MOST_REJECTED = 1_000_000
+"""Rejected lines of one object after which it is given up, so that the quarantine can not fill the disk."""
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,14 @@ class Landed:
     """Lines that could not be read. They are in `pg_temp.rejected_lines`."""
 
 
-def land(
-    cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject], max_rejected: float
-) -> list[Landed]:
+def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject]) -> list[Landed]:
     """Creates `pg_temp.<source>` (sql/staging/<source>.sql) and copies the objects into it.
 
     Columns are matched by the names in each object's header, in any order; further columns are ignored. A line that
     PostgreSQL cannot read is rejected, the others go on. Lines are counted in the bytes, apart from the rows that COPY
     reports, so that a line can not get lost without being noticed.
 
-    Raises PipelineError for an object without a usable header, and as soon as so many lines are rejected that the day
-    can not pass (`max_rejected`, the share of the lines read so far).
+    Raises PipelineError for an object without a usable header or with MOST_REJECTED unreadable lines.
     """
     warehouse.run(cursor, "staging/rejected_lines")
     warehouse.run(cursor, f"staging/{source}")
@@ -65,12 +62,10 @@ def land(
         (f"pg_temp.{source}",),
     )
     columns = [name for (name,) in cursor.fetchall()]
-    return [_land_object(cursor, s3, source, columns, item, max_rejected) for item in delivered]
+    return [_land_object(cursor, s3, source, columns, item) for item in delivered]
 
 
-def _land_object(
-    cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject, max_rejected: float
-) -> Landed:
+def _land_object(cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject) -> Landed:
     started = time.monotonic()
     landed = Landed(source)
     cursor.execute("SAVEPOINT object")
@@ -78,7 +73,12 @@ def _land_object(
         with objects.reader(s3, source) as raw:
             stream = _Lines(raw, source.uri)
             copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
-            cursor.copy_expert(copy, stream, CHUNK)
+            try:
+                cursor.copy_expert(copy, stream, CHUNK)
+            except psycopg2.Error:
+                if stream.failure:
+                    raise stream.failure from None
+                raise
         whole = cursor.rowcount == stream.lines
         landed.lines = stream.lines
     except psycopg2.DataError as error:
@@ -94,7 +94,7 @@ def _land_object(
         with objects.reader(s3, source) as raw:
             stream = _Lines(raw, source.uri)
             copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
-            landed = _land_lines(cursor, table, copy, stream, source, max_rejected)
+            landed = _land_lines(cursor, table, copy, stream, source)
     cursor.execute("RELEASE SAVEPOINT object")
     log.info(
         "%s: %s lines (%.1f MB) in %.1f s%s",
@@ -121,9 +121,15 @@ class _Lines:
         self.header = _names(first, uri)
         self._ended = True
         self.lines = 0
+        self.failure: Exception | None = None
+        """What reading the object raised: psycopg2 shows it as an error of the query only."""
 
     def read(self, size: int) -> bytes:
-        chunk, self._pending = self._pending or self._raw.read(size), b""
+        try:
+            chunk, self._pending = self._pending or self._raw.read(size), b""
+        except Exception as error:
+            self.failure = error
+            raise
         if len(chunk) > size:
             chunk, self._pending = chunk[:size], chunk[size:]
         if chunk:
@@ -179,9 +185,7 @@ def _copy_statement(cursor: Cursor, table: str, columns: list[str], header: list
     )
 
 
-def _land_lines(
-    cursor: Cursor, table: str, copy: str, lines: "_Lines", source: objects.SourceObject, max_rejected: float
-) -> Landed:
+def _land_lines(cursor: Cursor, table: str, copy: str, lines: "_Lines", source: objects.SourceObject) -> Landed:
     """Copies the lines block by block; in a block that fails, finds the lines that can not be read.
 
     The reader is the same COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.
@@ -204,11 +208,10 @@ def _land_lines(
         first_lines += [
             f"    line {n}: {reason}: {line[:200]!r}" for n, reason, line in rejected[: 5 - len(first_lines)]
         ]
-        if landed.rejected >= GIVE_UP_AFTER and landed.rejected > max_rejected * landed.lines:
+        if landed.rejected >= MOST_REJECTED:
             raise PipelineError(
-                f"{source.uri}: gave up after {landed.lines:,} lines: {landed.rejected:,} can not be read, "
-                f"at most {max_rejected:.2%} may be. By reason: {dict(reasons.most_common())}. The first:\n"
-                + "\n".join(first_lines)
+                f"{source.uri}: gave up after {landed.lines:,} lines: {landed.rejected:,} can not be read. "
+                f"By reason: {dict(reasons.most_common())}. The first:\n" + "\n".join(first_lines)
             )
     return landed
 

@@ -58,51 +58,61 @@ def _backend(database_url: str) -> PostgresqlBackend:
 def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
     """Makes `marts.<file>`: the model's published lists with its figures as typed columns, as the file selects them."""
     file = f"sql/models/{model.file.name}"
-    figures = _figures(cursor, model, file)
+    selected = _columns(cursor, model, file)
+    figures = [name for name in selected if name not in sql.MODEL_COLUMNS]
+    wanted = {"date": "date", "advertiser_id": "text", "rank": "smallint", "product_id": "text"}
+    wanted |= {"score": "double precision"} | {name: selected[name] for name in figures}
+    comment = model.query().splitlines()[0].removeprefix("-- ")
     cursor.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+        "SELECT attname, format_type(atttypid, NULL), obj_description(attrelid, 'pg_class') FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
         (f"marts.{model.relation}",),
     )
-    existing = [name for (name,) in cursor.fetchall()]
-    columns = ["date", "advertiser_id", "rank", "product_id", "score", *figures]
-    if existing == columns:
-        return []
-    if existing != columns[: len(existing)]:
+    found = cursor.fetchall()
+    existing = {name: type_ for name, type_, _ in found}
+    if list(existing.items()) != list(wanted.items())[: len(existing)]:
         raise PipelineError(
-            f"{file}: marts.{model.relation} has the columns {', '.join(existing)}; "
-            f"a model may add figures at the end, but {', '.join(columns)} takes away or moves some. "
-            f"Make it a new model: {model.relation}_v2.sql"
+            f"{file}: marts.{model.relation} has the columns {_listed(existing)}; a model may add figures at the end, "
+            f"but {_listed(wanted)} takes away, moves or retypes some. Make it a new model: {model.relation}_v2.sql"
         )
+    if existing == wanted and found[0][2] == comment:
+        return []
+    lists, entry = identifiers.Identifier("marts", "recommendations"), identifiers.SQL("")
+    if figures:
+        types = (identifiers.Identifier(name) + identifiers.SQL(" " + selected[name]) for name in figures)
+        entry = identifiers.SQL(" CROSS JOIN LATERAL json_to_record(lists.entry) AS entry ({})").format(
+            identifiers.SQL(", ").join(types)
+        )
+    columns = [identifiers.Identifier("entry" if name in figures else "lists", name) for name in wanted]
     cursor.execute(
         identifiers.SQL(
-            "CREATE OR REPLACE VIEW marts.{view} AS "
-            "SELECT lists.date, lists.advertiser_id, lists.rank, lists.product_id, lists.score, {figures} "
-            "FROM marts.recommendations AS lists CROSS JOIN LATERAL json_to_record(lists.entry) AS entry ({types}) "
-            "WHERE lists.model = {model}; "
-            "COMMENT ON VIEW marts.{view} IS {comment}"
+            "CREATE OR REPLACE VIEW {view} AS "
+            "SELECT {columns} FROM {lists} AS lists{entry} WHERE lists.model = {model}; "
+            "COMMENT ON VIEW {view} IS {comment}"
         ).format(
-            view=identifiers.Identifier(model.relation),
-            figures=identifiers.SQL(", ").join(identifiers.Identifier("entry", name) for name in figures),
-            types=identifiers.SQL(", ").join(
-                identifiers.Identifier(name) + identifiers.SQL(" " + type_) for name, type_ in figures.items()
-            ),
+            view=identifiers.Identifier("marts", model.relation),
+            columns=identifiers.SQL(", ").join(columns),
+            lists=lists,
+            entry=entry,
             model=identifiers.Literal(model.name),
-            comment=identifiers.Literal(model.query().splitlines()[0].removeprefix("-- ")),
+            comment=identifiers.Literal(comment),
         )
     )
     return [f"made the view marts.{model.relation} of {file}"]
 
 
-def _figures(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
-    """The columns that the model selects beside the ones every model has, with their types."""
+def _listed(columns: dict[str, str]) -> str:
+    return ", ".join(f"{name} {type_}" for name, type_ in columns.items())
+
+
+def _columns(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
+    """The columns that the model selects, with their types."""
     with warehouse.blamed_on(file):
         query = cursor.mogrify(model.query(), {"ds": "2000-01-01"}).decode()
         cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(identifiers.SQL(query)))
     selected = {column.name: column.type_code for column in cursor.description or ()}
     sql.check_columns(file, list(selected))
-    types = {}
     for name, oid in selected.items():
-        if name not in sql.MODEL_COLUMNS:
-            cursor.execute("SELECT format_type(%s, NULL)", (oid,))
-            (types[name],) = cursor.fetchone()  # type: ignore[misc]
-    return types
+        cursor.execute("SELECT format_type(%s, NULL)", (oid,))
+        (selected[name],) = cursor.fetchone()  # type: ignore[misc]
+    return selected

@@ -1,6 +1,6 @@
 """Reading and writing S3 objects as streams, in constant memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -8,7 +8,7 @@ from typing import IO, Any, cast
 
 import smart_open
 from botocore.exceptions import ClientError
-from isal import igzip
+from isal import igzip, igzip_lib
 
 from elt.errors import NotYet, PipelineError
 
@@ -50,6 +50,14 @@ def find(s3: Any, uri: str) -> list[SourceObject]:
     return found
 
 
+def exist(s3: Any, uris: Iterable[str]) -> bool:
+    """Are all these objects there?"""
+    try:
+        return all(find(s3, uri) for uri in uris)
+    except NotYet:
+        return False
+
+
 @contextmanager
 def reader(s3: Any, source: SourceObject) -> Iterator[IO[bytes]]:
     """The object's bytes, decompressed when its name ends in `.gz`. A broken connection resumes where it broke.
@@ -69,7 +77,7 @@ def reader(s3: Any, source: SourceObject) -> Iterator[IO[bytes]]:
                 return
             with igzip.IGzipFile(fileobj=raw, mode="rb") as unzipped:
                 yield cast(IO[bytes], unzipped)
-    except (EOFError, igzip.BadGzipFile) as error:
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
         raise PipelineError(f"{source.uri}: not a whole gzip file ({error}); deliver it again") from error
     except OSError as error:
         cause = getattr(error, "backend_error", None) or error.__cause__ or error

@@ -65,8 +65,8 @@ def audits(kind: str) -> list[str]:
 
 
 def staging_version() -> str:
-    """SHA-256 of everything that decides what FiltrarDatos keeps."""
-    return version(*sorted((SQL / "staging").glob("*.sql")))
+    """SHA-256 of everything that decides what FiltrarDatos reads and keeps: its SQL and how lines are landed."""
+    return version(*sorted((SQL / "staging").glob("*.sql")), PROJECT / "elt" / "land.py")
 
 
 def _query(file: Path) -> str:

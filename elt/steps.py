@@ -39,7 +39,8 @@ def filter_events(
     has a session of its own, so that both are landed and counted, and later written, at the same time.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
-    unless `reload`. Raises NotYet when an object is missing, PipelineError when an audit of sql/audits/load is broken.
+    unless `reload`. Raises NotYet when an object or the day in it is missing, PipelineError when an audit of
+    sql/audits/load is broken.
     """
     delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
     version = f"{sql.staging_version()} {settings.log_date_format}"
@@ -48,7 +49,8 @@ def filter_events(
         conn = stack.enter_context(warehouse.session(connect))
         warehouse.lock_day(conn, day)
         cursor = conn.cursor()
-        if not reload and _is_loaded(cursor, day, delivered, version):
+        written = [settings.intermediate(day, source) for source in LOGS]
+        if not reload and _is_loaded(cursor, day, delivered, version) and objects.exist(s3, written):
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
         sessions = {source: stack.enter_context(warehouse.session(connect)) for source in LOGS}
@@ -59,7 +61,7 @@ def filter_events(
         def land_and_count(source: str) -> list[Landed]:
             own = sessions[source].cursor()
             own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
-            landed = land(own, s3, source, delivered[source], share)
+            landed = land(own, s3, source, delivered[source])
             _copy_out(own, sql.read(f"staging/{source}_counts"), counts[source], ds=day)
             _copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
             return landed
@@ -71,7 +73,7 @@ def filter_events(
             _unload(own, sql.read(f"staging/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
 
         logs = pool.map(land_and_count, LOGS)
-        landed = {"advertiser_ids": land(cursor, s3, "advertiser_ids", delivered["advertiser_ids"], share)}
+        landed = {"advertiser_ids": land(cursor, s3, "advertiser_ids", delivered["advertiser_ids"])}
         landed |= zip(LOGS, logs, strict=True)
 
         for source in LOGS:
@@ -91,6 +93,16 @@ def filter_events(
         warehouse.audit(
             cursor, "load", ds=day, max_rejected_share=share, max_advertiser_drop=settings.max_advertiser_drop
         )
+        warehouse.run(cursor, "staging/logs_without_the_day", ds=day)
+        if late := cursor.fetchall():
+            raise NotYet(
+                f"no line of {day} yet in: "
+                + "; ".join(
+                    f"{source} ({', '.join(item.uri for item in delivered[source][:3])}: {lines} lines, "
+                    f"{other_day} of other days, {rejected} unreadable)"
+                    for source, lines, other_day, rejected in late
+                )
+            )
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         list(pool.map(unload_kept, LOGS))
         conn.commit()
@@ -157,6 +169,8 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         warehouse.run(cursor, "marts/active_advertisers", **params)
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)
         changed = [row[0] for row in cursor.fetchall()]
+        warehouse.run(cursor, "marts/list_changes", **params)
+        warehouse.run(cursor, "marts/model_agreement", **params)
         warehouse.audit(cursor, "publication", **params)
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")

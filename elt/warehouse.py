@@ -17,6 +17,15 @@ from elt.errors import PipelineError
 Connect = Callable[[], Connection]
 """Opens a connection to the warehouse."""
 
+PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""How long a connection waits for a server that has vanished (seconds; milliseconds): about a minute, not two hours."""
+
 log = logging.getLogger(__name__)
 
 LOCKS = 0x5EC0
@@ -80,11 +89,12 @@ def audit(cursor: Cursor, kind: str, **params: Any) -> None:
 def blamed_on(file: str) -> Iterator[None]:
     """Turns what PostgreSQL says about the text of a file into a PipelineError that names the file and the line.
 
-    Errors that waiting may cure (a lost connection, a deadlock, a full server) pass through as they are.
+    Errors that waiting may cure (a lost connection, a deadlock, a server that is full, or read-only after a failover)
+    pass through as they are.
     """
     try:
         yield
-    except (psycopg2.OperationalError, psycopg2.InterfaceError):
+    except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError):
         raise
     except psycopg2.Error as error:
         hints = filter(None, [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint])

@@ -1,6 +1,7 @@
 """Airflow on one machine as it runs on EC2: api-server, scheduler, dag-processor; LocalExecutor, parallelism 2."""
 
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -20,16 +21,20 @@ AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 SERVICES = {"api-server": [], "scheduler": ["--skip-serve-logs"], "dag-processor": []}
 
 
-def free_port(preferred: int = 0) -> int:
-    """The preferred port of 127.0.0.1 when nothing listens there, else one that is free."""
-    for port in (preferred, 0):
+def free_port(preferred: int | None = None) -> int:
+    """The preferred port of 127.0.0.1 when nothing listens there, else a free one.
+
+    Not one that the kernel would pick: it gives those to outgoing connections, perhaps before the server has bound it.
+    """
+    candidates = random.sample(range(20_000, 32_000), 50)
+    for port in candidates if preferred is None else [preferred, *candidates]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return probe.getsockname()[1]
+            return port
     raise OSError("no free port")
 
 

@@ -75,21 +75,9 @@ def lists_now(url: str, day: str) -> set[tuple[str, str]]:
     return reader.seen
 
 
-def night_process(night: Night, s3_env: dict[str, str], day: str) -> subprocess.Popen[str]:
+def night_process(night: Night, s3_url: str, day: str) -> subprocess.Popen[str]:
     """Starts the steps of the day as a process; returns when it is about to begin the first."""
-    settings = night.settings
-    env = (
-        os.environ
-        | s3_env
-        | {
-            "DATABASE_URL": night.warehouse.url("recommendations_pipeline"),
-            "ADVERTISERS_URI": settings.advertisers_uri,
-            "PRODUCT_VIEWS_URI": settings.product_views_uri,
-            "ADS_VIEWS_URI": settings.ads_views_uri,
-            "INTERMEDIATE_URI": settings.intermediate_uri,
-            "GIT_REVISION": "test",
-        }
-    )
+    env = os.environ | night.environment(s3_url)
     script = Path(__file__).with_name("night_process.py")
     process = subprocess.Popen(
         [sys.executable, str(script), day], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -27,6 +27,8 @@ from local.postgres import MASTER, Postgres
 DAY = "2024-11-20"
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
+URIS = ("advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri")
+
 names = itertools.count(1)
 
 
@@ -67,6 +69,15 @@ class Night:
             ads_views_uri=f"s3://{bucket}/ads_views",
             intermediate_uri=f"s3://{bucket}/intermediate",
             git_revision="test",
+        )
+
+    def environment(self, s3_url: str) -> dict[str, str]:
+        """The contract's variables, for a process of its own."""
+        uris = {name: getattr(self.settings, name) for name in URIS}
+        return (
+            embedded_s3.environment(s3_url)
+            | {"DATABASE_URL": self.warehouse.url("recommendations_pipeline"), "GIT_REVISION": "test"}
+            | {name.upper(): uri for name, uri in uris.items()}
         )
 
     def put(self, key: str, body: bytes | str) -> None:
@@ -153,14 +164,18 @@ def s3_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3(s3_url: str) -> Any:
-    env = embedded_s3.environment(s3_url)
+    return s3_client(s3_url, attempts=3)
+
+
+def s3_client(url: str, attempts: int) -> Any:
+    env = embedded_s3.environment(url)
     return boto3.client(
         "s3",
-        endpoint_url=s3_url,
+        endpoint_url=url,
         region_name=env["AWS_DEFAULT_REGION"],
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        config=Config(retries={"total_max_attempts": 3}),
+        config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}),
     )
 
 

@@ -23,7 +23,6 @@ from conftest import DAY, Night, Warehouse, ordinary_logs
 from elt.settings import PROJECT
 from elt.warehouse import lock_day
 from local import airflow
-from local import s3 as embedded_s3
 from local.api import serve
 from local.postgres import MASTER
 
@@ -78,17 +77,8 @@ def environment(night: Night, s3_url: str, tmp_path: Path) -> dict[str, str]:
     """What Airflow's processes are told: the contract's variables, the embedded services, metadata of their own."""
     postgres, metadata = night.warehouse.postgres, f"{night.warehouse.name}_airflow"
     postgres.provision(metadata)
-    settings = night.settings
-    return (
-        embedded_s3.environment(s3_url)
-        | {
-            "DATABASE_URL": night.warehouse.url("recommendations_pipeline"),
-            "ADVERTISERS_URI": settings.advertisers_uri,
-            "PRODUCT_VIEWS_URI": settings.product_views_uri,
-            "ADS_VIEWS_URI": settings.ads_views_uri,
-            "INTERMEDIATE_URI": settings.intermediate_uri,
-        }
-        | airflow.environment(tmp_path / "airflow", postgres.url(MASTER, metadata), airflow.free_port())
+    return night.environment(s3_url) | airflow.environment(
+        tmp_path / "airflow", postgres.url(MASTER, metadata), airflow.free_port()
     )
 
 

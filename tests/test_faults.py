@@ -12,17 +12,14 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import psutil
 import psycopg2
 import pytest
-from botocore.config import Config
 from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale
-from conftest import DAY, Night, Warehouse, ordinary_logs
+from conftest import DAY, Night, Warehouse, ordinary_logs, s3_client
 
 from elt.errors import NotYet, PipelineError
-from local import s3 as embedded_s3
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
@@ -30,11 +27,6 @@ from local.postgres import Postgres
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
 
 chance = random.Random(20241120)
-
-
-@pytest.fixture
-def s3_env(s3_url: str) -> dict[str, str]:
-    return embedded_s3.environment(s3_url)
 
 
 @pytest.fixture
@@ -55,17 +47,15 @@ def both_versions(night: Night, url: str) -> list[set[tuple[str, str]]]:
     return versions
 
 
-def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(
-    delivered: Night, api: str, s3_env: dict[str, str]
-) -> None:
+def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(delivered: Night, api: str, s3_url: str) -> None:
     """kill -9 of the running steps at random moments; a reader looks on throughout."""
     versions = both_versions(delivered, api)
-    whole = duration_of(delivered, s3_env)
+    whole = duration_of(delivered, s3_url)
     kills, finished = scale(8, 100), 0
     with reading(api, DAY) as reader:
         for n in range(kills):
             delivered.deliver(*ordinary_logs(shift=n % 2))
-            process = night_process(delivered, s3_env, DAY)
+            process = night_process(delivered, s3_url, DAY)
             time.sleep(chance.uniform(0, whole))
             process.kill()
             finished += process.wait() == 0
@@ -80,10 +70,10 @@ def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(
     )
 
 
-def duration_of(night: Night, s3_env: dict[str, str]) -> float:
+def duration_of(night: Night, s3_url: str) -> float:
     """Seconds that the steps take from 'ready' to the end."""
     night.deliver(*ordinary_logs(shift=0))
-    process = night_process(night, s3_env, DAY)
+    process = night_process(night, s3_url, DAY)
     started = time.monotonic()
     _, errors = process.communicate(timeout=120)
     whole = time.monotonic() - started
@@ -101,7 +91,7 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 def test_a_killed_database_recovers_and_the_retry_succeeds(
-    own_postgres: Postgres, s3: Any, bucket: str, s3_env: dict[str, str], tmp_path: Path
+    own_postgres: Postgres, s3: Any, bucket: str, s3_url: str, tmp_path: Path
 ) -> None:
     """kill -9 of PostgreSQL, all its processes, at random moments of the run; then it is started again."""
     night = Night(Warehouse(own_postgres, "crashing"), s3, bucket)
@@ -109,12 +99,12 @@ def test_a_killed_database_recovers_and_the_retry_succeeds(
     with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log"):
         url = f"http://127.0.0.1:{port}"
         versions = both_versions(night, url)
-        whole = duration_of(night, s3_env)
+        whole = duration_of(night, s3_url)
         kills = scale(3, 40)
         with reading(url, DAY) as reader:
             for n in range(kills):
                 night.deliver(*ordinary_logs(shift=n % 2))
-                process = night_process(night, s3_env, DAY)
+                process = night_process(night, s3_url, DAY)
                 time.sleep(chance.uniform(0, whole))
                 own_postgres.kill()
                 process.wait(60)
@@ -131,9 +121,7 @@ def test_a_killed_database_recovers_and_the_retry_succeeds(
     )
 
 
-def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(
-    delivered: Night, api: str, s3_env: dict[str, str]
-) -> None:
+def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(delivered: Night, api: str, s3_url: str) -> None:
     versions = both_versions(delivered, api)
     wanted = scale(2, 30)
     drops = lost = 0
@@ -145,7 +133,7 @@ def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(
             assert drops < 10 * wanted, "too few runs were hit"
             n = drops
             delivered.deliver(*ordinary_logs(shift=n % 2))
-            process = night_process(delivered, s3_env, DAY)
+            process = night_process(delivered, s3_url, DAY)
             time.sleep(chance.uniform(0, 0.4))
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -173,7 +161,7 @@ def test_an_s3_that_fails_for_a_while_is_outlasted(delivered: Night, s3_url: str
 
     faults = cycle([500, None, 2, 2, None, 503, None, 2, None, 2, None])
     proxy = FaultyProxy((host, int(port)), lambda: next(faults))
-    delivered.s3 = s3_client(proxy.url)
+    delivered.s3 = s3_client(proxy.url, attempts=10)
     for _ in range(scale(1, 10)):
         delivered.run(reload=True)
         assert (delivered.top_ctr(), delivered.top_product()) == expected
@@ -200,24 +188,12 @@ def test_an_s3_that_stays_away_fails_the_step_and_nothing_else(delivered: Night,
 def test_access_denied_says_what_the_role_needs(delivered: Night, s3_url: str) -> None:
     host, port = s3_url.removeprefix("http://").split(":")
     proxy = FaultyProxy((host, int(port)), lambda: 403)
-    delivered.s3 = s3_client(proxy.url)
+    delivered.s3 = s3_client(proxy.url, attempts=10)
     with pytest.raises(
         PipelineError, match=r"access denied; the role needs s3:GetObject and s3:ListBucket on 'bucket-"
     ):
         delivered.load()
     proxy.shutdown()
-
-
-def s3_client(url: str, attempts: int = 10) -> Any:
-    env = embedded_s3.environment(url)
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}),
-    )
 
 
 def test_runs_of_one_day_at_once_give_one_result(delivered: Night, api: str) -> None:

@@ -14,6 +14,8 @@ def everything(night: Night) -> dict[str, list]:
     tables = (
         "marts.recommendations",
         "marts.publications",
+        "marts.list_changes",
+        "marts.model_agreement",
         "marts.active_advertisers",
         "marts.top_ctr",
         "marts.top_product",

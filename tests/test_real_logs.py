@@ -1,12 +1,18 @@
 """The raw logs of 2024: thirty days in one file, every list cut inside a tie. Skipped where they are not."""
 
 import csv
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
+import chaos
 import pytest
 from conftest import Night
 from oracle import top_ctr, top_product
+
+from local import airflow
+from local.postgres import MASTER
 
 DAYS = [f"2024-11-{n}" for n in range(20, 31)] + [f"2024-12-{n:02}" for n in range(1, 20)]
 
@@ -27,6 +33,45 @@ def expected(logs_folder: Path) -> dict[str, tuple[list, list]]:
         )
         for day in DAYS
     }
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not chaos.LONG, reason="three minutes; make chaos runs it")
+def test_thirty_days_through_the_dag_are_what_plain_python_ranks(
+    night: Night, logs_folder: Path, expected: dict, s3_url: str, tmp_path: Path
+) -> None:
+    """A backfill by the real scheduler, two days at a time; then one day again."""
+    for log in ("advertiser_ids", "product_views", "ads_views"):
+        night.s3.upload_file(str(logs_folder / log), night.bucket, log)
+    postgres = night.warehouse.postgres
+    postgres.provision("thirty_days_airflow")
+    metadata = postgres.url(MASTER, "thirty_days_airflow")
+    env = night.environment(s3_url) | airflow.environment(tmp_path / "airflow", metadata, airflow.free_port())
+    publications = "SELECT t::text FROM marts.publications t WHERE date = ANY(%s::date[]) ORDER BY 1"
+    with airflow.services(env) as client:
+        client.backfill("recommendations", DAYS[0], DAYS[-1], at_once=2)
+        wait_for(client, DAYS)
+        assert {day: (night.top_ctr(day), night.top_product(day)) for day in DAYS} == expected
+        before = night.warehouse.rows(publications, DAYS)
+        client.backfill("recommendations", DAYS[3], DAYS[4], at_once=2)
+        wait_for(client, DAYS[3:5], since=datetime.now(UTC).isoformat())
+    assert night.warehouse.rows(publications, DAYS) == before
+    chaos.figures.append(
+        "30 real days through the scheduler: 24,000 rows equal to the oracle, a second run changes none"
+    )
+
+
+def wait_for(client: airflow.Client, days: list[str], since: str = "") -> None:
+    """Until every day's DBWriting has succeeded (after `since`)."""
+    deadline = time.monotonic() + 600
+    while True:
+        tasks = client.tasks("recommendations", days)
+        done = [t for t in tasks if t["task_id"] == "DBWriting" and t["state"] == "success" and t["end_date"] > since]
+        if len(done) == len(days):
+            return
+        assert time.monotonic() < deadline, tasks
+        time.sleep(0.5)
 
 
 def test_thirty_days_two_at_once_in_any_order_are_what_plain_python_ranks(

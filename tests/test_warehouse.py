@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from conftest import DAY, Night, Warehouse
 
 from elt import sql
+from elt.errors import PipelineError
 from elt.migrate import migrate
 from local.postgres import MASTER
 
@@ -180,6 +182,25 @@ def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night
         """)
         assert cursor.fetchall() == []
     conn.close()
+
+
+def test_a_model_that_changes_its_columns_must_be_a_new_one(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sql.SQL, tmp_path / "sql")
+    file = tmp_path / "sql" / "models" / "top_product.sql"
+    text = file.read_text()
+    models = sql.models(file.parent)
+    monkeypatch.setattr(sql, "models", lambda: models)
+    file.write_text(text.replace("    ranked.views\nFROM", "    ranked.views::numeric AS views\nFROM"))
+    with pytest.raises(PipelineError, match=r"retypes some. Make it a new model: top_product_v2.sql"):
+        migrate(warehouse.url(MASTER))
+    file.write_text(text.replace("    ranked.views\nFROM", "    ranked.views,\n    1 AS more\nFROM"))
+    assert migrate(warehouse.url(MASTER)) == ["made the view marts.top_product of sql/models/top_product.sql"]
+    assert migrate(warehouse.url(MASTER)) == []
+    file.write_text("-- TopProduct: no figures\nSELECT 'a' AS advertiser_id, 1 AS rank, 'p' AS product_id, 1 AS score")
+    warehouse.rows("DROP VIEW marts.top_product", role=MASTER)
+    assert migrate(warehouse.url(MASTER)) == ["made the view marts.top_product of sql/models/top_product.sql"]
 
 
 def test_the_view_of_a_model_has_the_figures_with_their_types(delivered: Night) -> None:

@@ -8,10 +8,12 @@ FROM marts.recommendations
 WHERE
     recommendations.date = %(ds)s::date
     AND NOT EXISTS (
+        -- Day by day, each a look-up by the whole primary key.
         SELECT 1
-        FROM staging.product_daily
-        WHERE
-            product_daily.advertiser_id = recommendations.advertiser_id
-            AND product_daily.product_id = recommendations.product_id
-            AND product_daily.date BETWEEN %(ds)s::date - 30 AND %(ds)s::date
+        FROM generate_series(0, 30) AS back (days)
+        INNER JOIN staging.product_daily
+            ON
+                product_daily.date = %(ds)s::date - back.days
+                AND product_daily.advertiser_id = recommendations.advertiser_id
+                AND product_daily.product_id = recommendations.product_id
     )

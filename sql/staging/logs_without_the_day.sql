@@ -1,5 +1,5 @@
--- Each log has events of the day: a log without any was not delivered, or is another day's.
--- Parameters: ds. A row returned = the promise is broken.
+-- The logs that have no line of the day: they were not delivered yet, or are another day's.
+-- Grain: log. Parameters: ds, the log day.
 SELECT
     accounting.source,
     accounting.delivered,
@@ -9,3 +9,4 @@ FROM staging.accounting
 WHERE
     accounting.date = %(ds)s::date
     AND accounting.kept + accounting.inactive = 0
+ORDER BY accounting.source
