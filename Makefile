@@ -17,7 +17,7 @@ demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=80
 test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## The long form of the tests that break things: about 20 minutes
+chaos: setup ## The long form of the tests that break things: about 13 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
 bench: setup ## Time the night by step, and the client's memory (EVENTS=1000000)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -390,6 +391,8 @@ def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
     delivered.run()
     command = [
         str(Path(os.sys.executable).with_name("schemathesis")),
+        "--config-file",
+        str(Path(__file__).with_name("schemathesis.toml")),
         "run",
         f"{api}/openapi.json",
         "--checks",
@@ -402,6 +405,8 @@ def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    (generated,) = re.findall(r"(\d+) generated", done.stdout)
+    figures.append(f"schemathesis: {generated} requests over the whole OpenAPI document, no finding")
 
 
 def test_rejected_lines_above_the_limit_leave_readers_with_yesterdays_lists(delivered: Night, api: str) -> None:
