@@ -160,6 +160,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     params = {"ds": day, "models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
+        warehouse.lock_publication(conn)
         warehouse.run(cursor, "candidates/stale", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
             raise NotYet(

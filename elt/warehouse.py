@@ -56,6 +56,11 @@ def lock_model(conn: Connection, day: str, model: str) -> None:
     _lock(conn, hash_of(f"{day} {model}"))
 
 
+def lock_publication(conn: Connection) -> None:
+    """Waits until nobody publishes, until the session ends: a day's statistics look at the days beside it."""
+    _lock(conn, hash_of("publication"))
+
+
 def hash_of(text: str) -> int:
     """A negative 32-bit number for the text; days are positive, so that the two never meet."""
     return -int(hashlib.md5(text.encode()).hexdigest()[:7], 16) - 1

@@ -21,7 +21,7 @@ import pytest
 from conftest import DAY, Night, Warehouse, ordinary_logs
 
 from elt.settings import PROJECT
-from elt.warehouse import lock_day
+from elt.warehouse import lock_day, lock_model
 from local import airflow
 from local.api import serve
 from local.postgres import MASTER
@@ -241,24 +241,29 @@ def test_a_task_killed_at_every_step_is_retried_by_airflow(
     """kill -9 of the very process of each task, while it holds a connection; nobody helps afterwards."""
     client, days = scheduled
     yesterday = days[-1]
-    holder = psycopg2.connect(warehouse.url("recommendations_pipeline"))
-    holder.autocommit = True
-    killed: list[str] = []
-    for expected in ("FiltrarDatos", "TopCTR or TopProduct", "DBWriting"):
-        # The steps are fast: hold each at the lock of its day until its process is found and killed.
-        lock_day(holder, yesterday)
+    day, model, readers = (psycopg2.connect(warehouse.url("recommendations_pipeline")) for _ in range(3))
+
+    def kill_what_waits(holder: Any) -> None:
         wait_for(lambda: waiting_process(warehouse), client, days)
         os.kill(waiting_process(warehouse), signal.SIGKILL)
-        killed.append(expected)
-        with holder.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock_all()")
-        done = {"FiltrarDatos": "staging.loads", "DBWriting": "marts.publications"}.get(expected, "models.builds")
-        rows = 2 if expected != "FiltrarDatos" else 1
-        wait_for(lambda: len(warehouse.rows(f"SELECT FROM {done}")) >= rows, client, days)  # noqa: B023
-    holder.close()
+        holder.close()
+
+    # The steps are fast: each is held at the lock that it takes first, until its process is found and killed.
+    lock_day(day, yesterday)
+    lock_model(model, yesterday, "TopCTR")
+    kill_what_waits(day)  # FiltrarDatos
+    wait_for(lambda: waiting_process(warehouse), client, days)
+    lock_day(readers, yesterday, shared=True)
+    kill_what_waits(model)  # TopCTR
+    kill_what_waits(readers)  # DBWriting
     wait_for(lambda: published(warehouse) == {yesterday}, client, days)
+    wait_for(lambda: all(t["state"] == "success" for t in client.tasks("recommendations", [yesterday])), client, days)
+    tries = {t["task_id"]: t["try_number"] for t in client.tasks("recommendations", [yesterday])}
+    assert tries == {"FiltrarDatos": 2, "TopCTR": 2, "TopProduct": 1, "DBWriting": 2}
     assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", yesterday) == [(80,)]
-    chaos.figures.append(f"kill -9 of Airflow's task process: {', '.join(killed)}; each retried by Airflow to success")
+    chaos.figures.append(
+        "kill -9 of Airflow's task process: FiltrarDatos, TopCTR, DBWriting, each retried by Airflow to success"
+    )
 
 
 def waiting_process(warehouse: Warehouse) -> int:
