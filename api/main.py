@@ -4,38 +4,30 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date as Date
-from http import HTTPStatus
-from time import perf_counter
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import schema
-from api.database import Database, Unavailable, bound_waiting
+from api.database import Batch, Database, Unavailable, bound_waiting
+from api.edge import Edge
+from api.memory import Memory
+from api.problems import PROBLEM, RETRY_AFTER, problem
 from api.settings import Settings
 
-PROBLEM = "application/problem+json"
-RETRY_AFTER = 2
-"""Seconds after which a client that got 503 should ask again."""
+FOR_NOW = "public, max-age=0, stale-while-revalidate=30, stale-if-error=86400"
+"""Whoever has it asks whether it is still so, which costs a 304; a cache between may answer meanwhile."""
 
-SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
-
-
-LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
-"""Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
-
-MOST_AT_ONCE = 100
-"""Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
-
-HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+FOR_GOOD = "public, max-age=86400, immutable"
+"""A past day that was published once will not change, unless its logs are delivered again: hence a day, not a year."""
 
 settings = Settings()
 
@@ -43,9 +35,14 @@ settings = Settings()
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     bound_waiting(settings.statement_timeout + 2)
-    app.state.database = Database(settings)
+    app.state.database = database = Database(settings)
+    app.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
+    # A connection of its own: what is in memory does not wait for slow queries.
+    leases = Database(settings, pool_size=1)
+    app.state.memory = Memory(partial(leases.fetch, "lease"), Unavailable, settings.memory_mb * 1_000_000)
     yield
-    app.state.database.close()
+    database.close()
+    leases.close()
 
 
 app = FastAPI(
@@ -95,12 +92,16 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     responses=_problems(404, 414, 422, 503),
     summary="The list of a model for an advertiser",
 )
-def recommendations(database: Warehouse, advertiser_id: AdvertiserId, model: ModelName, date: Day = None) -> Response:
+async def recommendations(
+    request: Request, advertiser_id: AdvertiserId, model: ModelName, date: Day = None
+) -> Response:
     """The products to show, best first: of the newest published day, or of `date`."""
-    row = database.fetch("recommendations", advertiser_id=advertiser_id, model=model, date=date)
+    row = await request.app.state.lists.fetch(advertiser_id, model, date)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, advertiser_id, model, date))
-    return _json(row[0])
+        detail = await run_in_threadpool(_what_is_wrong, _database(request), advertiser_id, model, date)
+        raise HTTPException(404, detail)
+    body, version, lasting = row
+    return _json(request, body, version, FOR_GOOD if lasting else FOR_NOW)
 
 
 @app.get(
@@ -109,18 +110,19 @@ def recommendations(database: Warehouse, advertiser_id: AdvertiserId, model: Mod
     responses=_problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
-def history(database: Warehouse, advertiser_id: AdvertiserId) -> Response:
+def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) -> Response:
     """The lists of every model on the 7 days that end with the newest published day, newest first."""
     row = database.fetch("history", advertiser_id=advertiser_id)
     if row is None:
         raise HTTPException(404, _what_is_wrong(database, advertiser_id))
-    return _json(row[0])
+    return _json(request, *row)
 
 
 @app.get(
     "/stats", response_model=schema.Stats, responses=_problems(404, 414, 422, 503), summary="Figures about the lists"
 )
 def stats(
+    request: Request,
     database: Warehouse,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
@@ -128,7 +130,7 @@ def stats(
     row = database.fetch("stats", limit=limit)
     if row is None:
         raise HTTPException(404, "nothing is published yet")
-    return _json(row[0])
+    return _json(request, *row)
 
 
 @app.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
@@ -154,8 +156,10 @@ async def home() -> Response:
     return RedirectResponse("/docs")
 
 
-def _json(body: str) -> Response:
-    return Response(body, media_type="application/json")
+def _json(request: Request, body: str, version: int, cache_control: str = FOR_NOW) -> Response:
+    """An answer made from this version of what is published; api.edge keeps it, and adds its ETag."""
+    request.scope["version"] = version
+    return Response(body, headers={"Cache-Control": cache_control}, media_type="application/json")
 
 
 def _what_is_wrong(database: Database, advertiser_id: str, model: str | None = None, date: Date | None = None) -> str:
@@ -179,79 +183,31 @@ def _spelling(model: str) -> str:
     return model.replace("-", "").replace("_", "").lower()
 
 
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return JSONResponse(body, status, headers, PROBLEM)
-
-
 @app.exception_handler(HTTPException)
 async def _http_problem(request: Request, error: HTTPException) -> Response:
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
         detail = f"no page {request.url.path!r}; /docs lists what there is"
-    return _problem(error.status_code, detail, dict(error.headers or {}))
+    return problem(error.status_code, detail, dict(error.headers or {}))
 
 
 @app.exception_handler(RequestValidationError)
 async def _malformed(request: Request, error: RequestValidationError) -> Response:
     errors = [{"where": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
-    return _problem(422, "; ".join(f"{e['where']}: {e['problem']}" for e in errors), errors=errors)
+    return problem(422, "; ".join(f"{e['where']}: {e['problem']}" for e in errors), errors=errors)
 
 
 @app.exception_handler(Exception)
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return _problem(500, "a mistake of ours; it is in the log")
+    return problem(500, "a mistake of ours; it is in the log")
 
 
 @app.exception_handler(Unavailable)
 async def _unavailable(request: Request, error: Unavailable) -> Response:
-    return _problem(503, str(error), {"Retry-After": str(RETRY_AFTER)})
+    return problem(503, str(error), RETRY_AFTER)
 
 
-class Edge:
-    """What every request passes: limits, one form of the path, security headers, a measurement by route."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.at_once = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        scope["path"] = scope["path"].rstrip("/") or "/"
-        started, status = perf_counter(), 500
-
-        async def observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                shows_a_page = scope["path"] in ("/docs", "/redoc", "/docs/oauth2-redirect")
-                message["headers"] = [*message["headers"], *HEADERS, *([] if shows_a_page else [NO_CONTENT_OF_OTHERS])]
-            await send(message)
-
-        self.at_once += 1
-        try:
-            refused = _over_limit(scope)
-            if self.at_once > MOST_AT_ONCE and scope["path"] not in ("/health/live", "/metrics"):
-                refused = _problem(503, "too many requests at once", {"Retry-After": str(RETRY_AFTER)})
-            await (refused or self.app)(scope, receive, observed)
-        finally:
-            self.at_once -= 1
-            route = getattr(scope.get("route"), "path", "none")
-            SERVED.labels(scope["method"], route, status).observe(perf_counter() - started)
-
-
-def _over_limit(scope: Scope) -> Response | None:
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"0")
-    if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
-        return _problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
-        return _problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
-    if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
-        return _problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
-    return None
-
-
-app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET"])
 app.add_middleware(Edge)
+if settings.cors_origins:
+    # Outside of the memory: which origin asked must not be remembered with an answer.
+    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET"])

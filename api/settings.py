@@ -17,5 +17,7 @@ class Settings(BaseSettings):
     """Seconds that a request waits for a free connection before it gets 503."""
     statement_timeout: float = Field(3.0, gt=0)
     """Seconds that a query may take before it is cancelled and the request gets 503."""
+    memory_mb: int = Field(32, ge=0)
+    """Answers kept in memory, MB, a process; 0 keeps none."""
     cors_origins: list[str] = []
     """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""

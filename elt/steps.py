@@ -173,6 +173,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         warehouse.run(cursor, "marts/list_changes", **params)
         warehouse.run(cursor, "marts/model_agreement", **params)
         warehouse.audit(cursor, "publication", **params)
+        warehouse.run(cursor, "marts/leases")
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed

@@ -16,7 +16,7 @@ lists AS (
         ON
             publications.date = recommendations.date
             AND publications.model = recommendations.model
-            AND recommendations.advertiser_id = %(advertiser_id)s
+            AND recommendations.advertiser_id = %(advertiser_id)s::text
     GROUP BY recommendations.date, recommendations.model
 ),
 
@@ -28,10 +28,13 @@ days AS (
     GROUP BY lists.date
 )
 
-SELECT row_to_json(answer)::text AS body
-FROM (
+SELECT
+    row_to_json(answer)::text AS body,
+    version.number AS version
+FROM marts.version
+CROSS JOIN (
     SELECT
-        %(advertiser_id)s AS advertiser_id,
+        %(advertiser_id)s::text AS advertiser_id,
         newest.date - 6 AS "from",
         newest.date AS "to",
         (
@@ -42,6 +45,6 @@ FROM (
     WHERE EXISTS (
         SELECT 1
         FROM marts.active_advertisers
-        WHERE active_advertisers.advertiser_id = %(advertiser_id)s
+        WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
     )
 ) AS answer

@@ -1,30 +1,62 @@
--- GET /recommendations/{advertiser_id}/{model}: the answer as JSON text; no row when there is nothing to answer.
--- Parameters: advertiser_id; model, in any spelling; date, or NULL for the newest published day.
-SELECT row_to_json(answer)::text AS body
-FROM (
-    SELECT
-        active_advertisers.advertiser_id,
-        publications.model,
-        publications.date,
-        count(recommendations.rank) AS count,
-        coalesce(
-            json_agg(recommendations.entry ORDER BY recommendations.rank) FILTER (
-                WHERE recommendations.rank IS NOT NULL
-            ),
-            '[]'
-        ) AS recommendations
+-- GET /recommendations/{advertiser_id}/{model}: the answers to many requests at once, as JSON text; a request for which
+-- there is nothing has no row.
+-- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day: one
+-- element each a request. `lasting`: of a past day that was never published again.
+WITH newest AS (
+    SELECT max(publications.date) AS date
     FROM marts.publications
-    INNER JOIN marts.active_advertisers
-        ON
-            publications.date = active_advertisers.date
-            AND active_advertisers.advertiser_id = %(advertiser_id)s
-    LEFT JOIN marts.recommendations
-        ON
-            publications.date = recommendations.date
-            AND publications.model = recommendations.model
-            AND active_advertisers.advertiser_id = recommendations.advertiser_id
+),
+
+requests AS (
+    SELECT
+        request.place,
+        request.advertiser_id,
+        lower(translate(request.model, '-_', '')) AS spelling,
+        coalesce(request.date, newest.date) AS date,
+        request.date IS NOT NULL AS is_dated
+    FROM
+        unnest(%(advertiser_ids)s::text[], %(models)s::text[], %(dates)s::date[])
+            WITH ORDINALITY AS request (advertiser_id, model, date, place)
+    CROSS JOIN newest
+),
+
+-- Found by day before their names are compared: a handful, however many days are published.
+published AS MATERIALIZED (
+    SELECT
+        publications.date,
+        publications.model,
+        lower(translate(publications.model, '-_', '')) AS spelling,
+        publications.revision = 1 AND publications.date < newest.date AS is_final
+    FROM (SELECT DISTINCT requests.date FROM requests) AS days
+    INNER JOIN marts.publications ON days.date = publications.date
+    CROSS JOIN newest
+)
+
+SELECT
+    requests.place,
+    row_to_json(answer)::text AS body,
+    version.number AS version,
+    requests.is_dated AND published.is_final AS lasting
+FROM requests
+INNER JOIN published
+    ON
+        requests.date = published.date
+        AND requests.spelling = published.spelling
+INNER JOIN marts.active_advertisers
+    ON
+        requests.date = active_advertisers.date
+        AND requests.advertiser_id = active_advertisers.advertiser_id
+CROSS JOIN marts.version
+CROSS JOIN LATERAL (
+    SELECT
+        requests.advertiser_id,
+        published.model,
+        published.date,
+        count(*) AS count,
+        coalesce(json_agg(recommendations.entry ORDER BY recommendations.rank), '[]') AS recommendations
+    FROM marts.recommendations
     WHERE
-        publications.date = coalesce(%(date)s::date, (SELECT max(newest.date) FROM marts.publications AS newest))
-        AND lower(translate(publications.model, '-_', '')) = lower(translate(%(model)s, '-_', ''))
-    GROUP BY active_advertisers.advertiser_id, publications.model, publications.date
+        published.date = recommendations.date
+        AND published.model = recommendations.model
+        AND requests.advertiser_id = recommendations.advertiser_id
 ) AS answer

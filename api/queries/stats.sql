@@ -39,7 +39,7 @@ variation_by_model AS (
             ORDER BY variation.place
         ) AS advertisers
     FROM variation
-    WHERE variation.place <= %(limit)s
+    WHERE variation.place <= %(limit)s::integer
     GROUP BY variation.model
 ),
 
@@ -52,11 +52,14 @@ agreement AS (
     FROM marts.model_agreement
     INNER JOIN newest ON model_agreement.date = newest.date
     ORDER BY model_agreement.jaccard DESC, model_agreement.advertiser_id ASC, model_agreement.other_model ASC
-    LIMIT %(limit)s
+    LIMIT %(limit)s::integer
 )
 
-SELECT row_to_json(answer)::text AS body
-FROM (
+SELECT
+    row_to_json(answer)::text AS body,
+    version.number AS version
+FROM marts.version
+CROSS JOIN (
     SELECT
         newest.date,
         (

@@ -11,5 +11,5 @@ SELECT
     (
         SELECT max(active_advertisers.date)::text
         FROM marts.active_advertisers
-        WHERE active_advertisers.advertiser_id = %(advertiser_id)s
+        WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
     ) AS last_active

@@ -64,7 +64,8 @@ published AS (
             sources = excluded.sources,
             accounting = excluded.accounting,
             run_id = excluded.run_id,
-            published_at = excluded.published_at
+            published_at = excluded.published_at,
+            revision = publications.revision + 1
         WHERE
         (publications.lists_hash, publications.sql_version, publications.sources, publications.accounting)
         IS DISTINCT FROM (excluded.lists_hash, excluded.sql_version, excluded.sources, excluded.accounting)

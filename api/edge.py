@@ -1,0 +1,114 @@
+"""What every request passes: limits, one form of the path, the answers in memory, security headers, a measurement."""
+
+from time import perf_counter
+
+from prometheus_client import Counter, Histogram
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.memory import Answer, Headers, Memory, understands_gzip
+from api.problems import RETRY_AFTER, problem
+
+LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
+"""Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
+
+MOST_AT_ONCE = 100
+"""Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
+
+SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
+
+AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
+"""Marks (RFC 9211) what is given from memory while the warehouse can not say whether it is current."""
+
+NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
+
+SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
+FROM_MEMORY = Counter("http_answers_from_memory", "Answers given from memory, by whether they were known to be current")
+
+
+class Edge:
+    """The application around the routes. `app.state.memory` is what it keeps their answers in.
+
+    A route whose answer is decided by what is published says so with `scope["version"]`, the version that it was made
+    from (see api.memory); its answers of 200 are kept, and get an ETag, 304 and gzip.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.at_once = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started = perf_counter()
+        path = scope["path"] = scope["path"].rstrip("/") or "/"
+        key = (path, scope["query_string"])
+        memory: Memory = scope["app"].state.memory
+        headers = dict(scope["headers"])
+        status, route = 500, "none"
+        self.at_once += 1
+        try:
+            if refused := self._refused(scope, path, headers):
+                status = refused.status_code
+                return await refused(scope, receive, send)
+            if scope["method"] == "GET":
+                answer, confirmed = memory.leased(key), True
+                if answer is None:
+                    answer, confirmed = await memory.confirmed(key)
+                if answer is not None:
+                    route = answer.route
+                    status = await _give(answer, headers, send, confirmed)
+                    return None
+            held: Message | None = None
+            body = b""
+
+            async def observed(message: Message) -> None:
+                nonlocal status, route, held, body
+                if message["type"] == "http.response.start":
+                    status, route = message["status"], getattr(scope.get("route"), "path", "none")
+                    message["headers"] = [*message["headers"], *SAFE]
+                    if path not in PAGES:
+                        message["headers"].append(NO_CONTENT_OF_OTHERS)
+                    if status == 200 and "version" in scope:
+                        held = message
+                        return
+                elif held is not None:
+                    body += message["body"]
+                    if not message.get("more_body"):
+                        answer = Answer(body, held["headers"], scope["version"], route)
+                        memory.keep(key, answer)
+                        status = await _give(answer, headers, send)
+                    return
+                await send(message)
+
+            await self.app(scope, receive, observed)
+        finally:
+            self.at_once -= 1
+            SERVED.labels(scope["method"], route, status).observe(perf_counter() - started)
+
+    def _refused(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
+        length = headers.get(b"content-length", b"0")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+            return problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
+        if sum([len(name) + len(value) for name, value in scope["headers"]]) > MOST_HEADERS:
+            return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
+        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
+            return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
+        if self.at_once > MOST_AT_ONCE and path not in ("/health/live", "/metrics"):
+            return problem(503, "too many requests at once", RETRY_AFTER)
+        return None
+
+
+async def _give(answer: Answer, request: dict[bytes, bytes], send: Send, confirmed: bool = True) -> int:
+    """Sends the answer in the form that the request's headers ask for; returns the status."""
+    headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")))
+    status = 200
+    if b"if-none-match" in request and answer.is_what_the_client_has(request[b"if-none-match"]):
+        status, headers, body = 304, [pair for pair in headers if pair[0] not in NOT_IN_304], b""
+    if not confirmed:
+        headers = [*headers, AWAY]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    return status

@@ -1,0 +1,181 @@
+"""Answers kept in memory that are never behind the warehouse: they are given only under a lease, or after asking.
+
+A lease (marts.lease) says which version of the published lists is the current one, and that none will become visible
+while it lasts. Without one, the warehouse is asked whether what is kept is still current: once for all requests that
+wait. There is no listener to lose: what has not been confirmed is not given.
+"""
+
+import asyncio
+import gzip
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+Headers = list[tuple[bytes, bytes]]
+Key = tuple[str, bytes]
+"""Path and query string of a request."""
+
+OVERHEAD = 1500
+"""Bytes that an answer takes in memory beside its body: key, headers, objects."""
+
+WORTH_ZIPPING = 1000
+"""Bytes of a body; a smaller one fits into one packet as it is."""
+
+PATIENCE = 0.5
+"""Seconds that an answer in memory waits for the warehouse to confirm it, and between two tries while it is away."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer of 200, ready to be sent."""
+
+    body: bytes
+    headers: Headers
+    """As the application set them; those that depend on the representation are added here."""
+    version: int
+    """Of the published lists that it was made from."""
+    route: str
+    etag: bytes = b""
+    plain: Headers = field(default_factory=list)
+    zipped: tuple[Headers, bytes] | None = None
+
+    def __post_init__(self) -> None:
+        # Strong, as the bytes decide it: what is published again with the same lists stays the same answer.
+        self.etag = hashlib.blake2b(self.body, digest_size=12).hexdigest().encode()
+        self.headers = [pair for pair in self.headers if pair[0] != b"content-length"]
+        if len(self.body) >= WORTH_ZIPPING:
+            self.headers.append((b"vary", b"Accept-Encoding"))
+        self.plain = self._headers_of(self.body, b'"%s"' % self.etag)
+
+    def representation(self, zips: bool) -> tuple[Headers, bytes]:
+        """Headers and body for a client; `zips`: it understands gzip."""
+        if not zips or len(self.body) < WORTH_ZIPPING:
+            return self.plain, self.body
+        if self.zipped is None:
+            body = gzip.compress(self.body, 6, mtime=0)
+            headers = self._headers_of(body, b'"%s-gzip"' % self.etag)
+            self.zipped = ([*headers, (b"content-encoding", b"gzip")], body)
+        return self.zipped
+
+    def is_what_the_client_has(self, if_none_match: bytes) -> bool:
+        """Does the header (RFC 9110, 13.1.2) name this answer, in whichever encoding?"""
+        named = {tag.strip().removeprefix(b"W/").strip(b'"') for tag in if_none_match.split(b",")}
+        return not named.isdisjoint({b"*", self.etag, self.etag + b"-gzip"})
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, at most."""
+        return 2 * len(self.body) + OVERHEAD
+
+    def _headers_of(self, body: bytes, etag: bytes) -> Headers:
+        return [*self.headers, (b"etag", etag), (b"content-length", str(len(body)).encode())]
+
+
+class Memory:
+    """The answers of one version, at most `limit` bytes of them, the longest unasked ones given up first."""
+
+    def __init__(self, ask: Callable[[], tuple[bool, int, float] | None], unavailable: type[Exception], limit: int):
+        """`ask` asks the warehouse for a lease (queries/lease.sql); it blocks, and raises `unavailable`."""
+        self._ask, self._unavailable, self._limit = ask, unavailable, limit
+        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._bytes = 0
+        self._version: int | None = None
+        self._leased_until = self._renew_after = self._retry_at = 0.0
+        self._away = False
+        self._running: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    def leased(self, key: Key) -> Answer | None:
+        """The answer, if it is in memory and a lease says that it is current."""
+        now = monotonic()
+        if now >= self._leased_until or (answer := self._answers.get(key)) is None:
+            return None
+        if now >= self._renew_after and self._running is None:
+            self._start()
+        self._answers.move_to_end(key)
+        return answer
+
+    async def confirmed(self, key: Key) -> tuple[Answer | None, bool]:
+        """The answer, if it is in memory and current now; and whether the warehouse said so.
+
+        With a warehouse that does not say, it is the answer of the last version known.
+        """
+        if key not in self._answers:
+            return None, True
+        current = await self._confirm()
+        return self._answers.get(key), current
+
+    def keep(self, key: Key, answer: Answer) -> None:
+        """Keeps an answer made from the current version; the first one of another version replaces all."""
+        if answer.size > self._limit:
+            return
+        if answer.version != self._version:
+            if monotonic() < self._leased_until:
+                return
+            self._become(answer.version)
+        if previous := self._answers.pop(key, None):
+            self._bytes -= previous.size
+        self._answers[key] = answer
+        self._bytes += answer.size
+        while self._bytes > self._limit:
+            self._bytes -= self._answers.popitem(last=False)[1].size
+
+    def _become(self, version: int) -> None:
+        self._answers.clear()
+        self._bytes = 0
+        self._version = version
+
+    async def _confirm(self) -> bool:
+        """Asks the warehouse, beginning now; one that hangs or is away is not waited for but tried again meanwhile."""
+        if self._away:
+            if self._running is None and monotonic() >= self._retry_at:
+                self._start()
+            return False
+        if self._running is None:
+            check = self._start()
+        else:
+            # The one under way began before this request: what it will say may have changed since.
+            check = self._next = self._next or asyncio.create_task(self._after())
+        try:
+            await asyncio.wait_for(asyncio.shield(check), PATIENCE)
+        except TimeoutError:
+            self._away = True
+        return not self._away
+
+    async def _after(self) -> None:
+        while self._running is not None:
+            await self._running
+        self._next = None
+        await self._start()
+
+    def _start(self) -> asyncio.Task[None]:
+        self._running = asyncio.create_task(self._check())
+        return self._running
+
+    async def _check(self) -> None:
+        begun = monotonic()
+        try:
+            row = await asyncio.to_thread(self._ask)
+            assert row is not None
+            granted, version, seconds = row
+        except self._unavailable:
+            self._away, self._retry_at = True, monotonic() + PATIENCE
+            return
+        finally:
+            self._running = None
+        self._away = False
+        if version != self._version:
+            self._become(version)
+        if granted:
+            self._leased_until, self._renew_after = begun + seconds, begun + seconds / 2
+
+
+def understands_gzip(accept_encoding: bytes) -> bool:
+    """Does the header (RFC 9110, 12.5.3) allow gzip?"""
+    for item in accept_encoding.lower().split(b","):
+        coding, _, weight = item.partition(b";")
+        if coding.strip() in (b"gzip", b"x-gzip", b"*"):
+            return weight.replace(b" ", b"").rstrip(b"0").rstrip(b".") not in (b"q=", b"q=0")
+    return False
