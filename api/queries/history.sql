@@ -26,13 +26,9 @@ days AS (
         json_object_agg(lists.model, lists.entries ORDER BY lists.model) AS models
     FROM lists
     GROUP BY lists.date
-)
+),
 
-SELECT
-    row_to_json(answer)::text AS body,
-    version.number AS version
-FROM marts.version
-CROSS JOIN (
+answer AS (
     SELECT
         %(advertiser_id)s::text AS advertiser_id,
         newest.date - 6 AS "from",
@@ -47,4 +43,10 @@ CROSS JOIN (
         FROM marts.active_advertisers
         WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
     )
-) AS answer
+)
+
+SELECT
+    row_to_json(answer)::text AS body,
+    version.number AS version
+FROM answer
+CROSS JOIN marts.version

@@ -16,8 +16,13 @@ requests AS (
         request.date IS NOT NULL AS is_dated
     FROM
         unnest(%(advertiser_ids)s::text[], %(models)s::text[], %(dates)s::date[])
-            WITH ORDINALITY AS request (advertiser_id, model, date, place)
+        WITH ORDINALITY AS request (advertiser_id, model, date, place)
     CROSS JOIN newest
+),
+
+requested_days AS (
+    SELECT DISTINCT requests.date
+    FROM requests
 ),
 
 -- Found by day before their names are compared: a handful, however many days are published.
@@ -27,8 +32,8 @@ published AS MATERIALIZED (
         publications.model,
         lower(translate(publications.model, '-_', '')) AS spelling,
         publications.revision = 1 AND publications.date < newest.date AS is_final
-    FROM (SELECT DISTINCT requests.date FROM requests) AS days
-    INNER JOIN marts.publications ON days.date = publications.date
+    FROM requested_days
+    INNER JOIN marts.publications ON requested_days.date = publications.date
     CROSS JOIN newest
 )
 

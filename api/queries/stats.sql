@@ -53,13 +53,9 @@ agreement AS (
     INNER JOIN newest ON model_agreement.date = newest.date
     ORDER BY model_agreement.jaccard DESC, model_agreement.advertiser_id ASC, model_agreement.other_model ASC
     LIMIT %(limit)s::integer
-)
+),
 
-SELECT
-    row_to_json(answer)::text AS body,
-    version.number AS version
-FROM marts.version
-CROSS JOIN (
+answer AS (
     SELECT
         newest.date,
         (
@@ -90,4 +86,10 @@ CROSS JOIN (
         (SELECT coalesce(json_agg(row_to_json(agreement)), '[]') FROM agreement) AS agreement
     FROM newest
     WHERE newest.date IS NOT NULL
-) AS answer
+)
+
+SELECT
+    row_to_json(answer)::text AS body,
+    version.number AS version
+FROM answer
+CROSS JOIN marts.version

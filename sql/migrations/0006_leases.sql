@@ -1,10 +1,10 @@
 -- What lets readers answer from memory without ever being behind: a version, and leases that a publication waits out.
 --
--- A reader that was granted a lease may answer from memory for `seconds`, counted from before it asked, without asking
--- again. DBWriting commits only after every lease has run out and while none is granted; until it has committed, readers
--- ask for the version before each answer. So no reader answers with what was, after any reader has answered with what
--- is. (Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency", SOSP
--- 1989.) A killed publication leaves nothing behind: its lock goes with its session.
+-- A reader that was granted a lease may answer from memory for `seconds`, counted from before it asked. DBWriting
+-- commits only after every lease has run out and while none is granted; until it has committed, readers ask for the
+-- version before each answer. So no reader answers with what was, after any reader has answered with what is. (Gray and
+-- Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency", 1989.) A killed
+-- publication leaves nothing behind: its lock goes with its session.
 
 CREATE TABLE marts.version (
     number bigint NOT NULL,
@@ -47,7 +47,8 @@ BEGIN
     PERFORM pg_sleep(0.25);
 END
 $$;
-COMMENT ON FUNCTION marts.outwait_leases() IS 'Returns when no lease is left; until the transaction ends none is granted';
+COMMENT ON FUNCTION marts.outwait_leases() IS
+'Returns when no lease is left; until the transaction ends none is granted';
 
 REVOKE ALL ON FUNCTION marts.change_version() FROM public;
 REVOKE ALL ON FUNCTION marts.lease() FROM public;
