@@ -1,0 +1,287 @@
+"""Answers in memory: given without asking, never behind the warehouse, marked when it is away, never too many."""
+
+import gzip
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+from conftest import DAY, Night, Warehouse, ordinary_logs
+
+from api.memory import Answer, Memory, understands_gzip
+from local.airflow import free_port
+from local.api import serve
+from local.postgres import Postgres
+
+BEFORE = "2024-11-19"
+
+
+@pytest.fixture
+def published(delivered: Night) -> Night:
+    """Two published days."""
+    active, views, ads = ordinary_logs(BEFORE, shift=2)
+    today = ordinary_logs()
+    delivered.deliver(active, views + today[1], ads + today[2])
+    delivered.run(BEFORE)
+    delivered.run(DAY)
+    return delivered
+
+
+@pytest.fixture
+def client(published: Night, tmp_path: Path) -> Iterator[httpx.Client]:
+    port = free_port()
+    url = published.warehouse.url("recommendations_api")
+    with serve(port, url, tmp_path / "api.log", STATEMENT_TIMEOUT="1"):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            yield http
+
+
+def test_no_reader_of_two_instances_sees_an_older_day_after_a_newer_one(published: Night, tmp_path: Path) -> None:
+    """A client is sent to one instance and the other in turn, as by a load balancer, while days are published."""
+    path, seen, stop = "/recommendations/ACME/TopCTR", [], threading.Event()
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(1, 7)]
+
+    def read(instances: list[httpx.Client]) -> None:
+        while not stop.is_set():
+            for instance in instances:
+                seen.append(instance.get(path).raise_for_status().json()["date"])
+
+    with ExitStack() as stack:
+        instances = []
+        for name in "ab":
+            port = free_port()
+            url = published.warehouse.url("recommendations_api")
+            stack.enter_context(serve(port, url, tmp_path / f"{name}.log"))
+            instances.append(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}")))
+        reader = threading.Thread(target=read, args=(instances,))
+        reader.start()
+        stack.callback(reader.join)
+        stack.callback(stop.set)
+        for day in days:
+            published.deliver(*ordinary_logs(day))
+            published.run(day)
+            assert {httpx.get(instance.base_url.join(path)).json()["date"] for instance in instances} == {day}
+    assert seen == sorted(seen)
+    assert set(seen) >= set(days)
+
+
+def test_what_is_in_memory_is_given_while_the_lists_can_not_be_read(client: httpx.Client, published: Night) -> None:
+    path = "/recommendations/ACME/TopCTR"
+    answer = client.get(path)
+    conn = psycopg2.connect(published.warehouse.postgres.url("postgres", published.warehouse.name))
+    with conn.cursor() as cursor:
+        cursor.execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+        for spelling in (path, f"{path}/"):
+            again = client.get(spelling)
+            assert (again.status_code, again.content) == (200, answer.content)
+            assert "cache-status" not in again.headers
+        assert client.get("/recommendations/BOLT/TopCTR").status_code == 503
+    conn.close()
+
+
+def test_a_change_by_hand_is_seen_when_it_is_recorded(client: httpx.Client, published: Night) -> None:
+    """marts.version counts every change of marts.publications, whoever makes it."""
+    path = f"/recommendations/ACME/TopCTR?date={BEFORE}"
+    assert client.get(path).status_code == 200
+    published.warehouse.rows("DELETE FROM marts.publications WHERE date = %s", BEFORE)
+    published.warehouse.rows("SELECT marts.outwait_leases()")
+    assert client.get(path).status_code == 404
+
+
+def test_a_publication_waits_leases_out_and_grants_none_meanwhile(warehouse: Warehouse) -> None:
+    def lease() -> tuple[bool, int]:
+        ((granted, version),) = warehouse.rows("SELECT granted, version FROM marts.lease()", role="recommendations_api")
+        return granted, version
+
+    assert lease() == (True, 0)
+    ((lasts,),) = warehouse.rows("SELECT seconds FROM marts.lease()", role="recommendations_api")
+    conn = warehouse.connect()
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT marts.outwait_leases()")
+        cursor.execute("SELECT extract(EPOCH FROM clock_timestamp() - now())")
+        assert cursor.fetchone()[0] > lasts
+        cursor.execute("UPDATE marts.version SET number = 7")
+        assert lease() == (False, 0)
+    conn.commit()
+    assert lease() == (True, 7)
+    conn.close()
+
+
+@pytest.fixture
+def own(published: Night, s3: Any, bucket: str, tmp_path: Path) -> Iterator[tuple[Postgres, Night]]:
+    """A published night on a server of its own, which may be stopped."""
+    with Postgres(tmp_path / "own" / "data", free_port()) as server:
+        night = Night(Warehouse(server, "own"), s3, published.bucket)
+        night.run()
+        yield server, night
+
+
+def test_with_the_database_away_memory_answers_marked_and_the_rest_is_503(
+    own: tuple[Postgres, Night], tmp_path: Path
+) -> None:
+    server, night = own
+    port = free_port()
+    with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log", STATEMENT_TIMEOUT="1"):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            known, unknown = "/recommendations/ACME/TopCTR", "/recommendations/ACME/TopProduct"
+            answer = http.get(known)
+            assert "cache-status" not in answer.headers
+
+            def check_away() -> None:
+                for _ in range(3):
+                    # The lease of the last moment may not have run out yet.
+                    marked = until(lambda: http.get(known), lambda got: "cache-status" in got.headers)
+                    assert (marked.status_code, marked.content) == (200, answer.content)
+                    assert marked.headers["cache-status"] == 'recommendations; hit; detail="the warehouse is away"'
+                refused = http.get(unknown)
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+                assert http.get("/health/live").status_code == 200
+
+            def check_back() -> None:
+                back = until(lambda: http.get(known), lambda got: "cache-status" not in got.headers)
+                assert back.status_code == 200
+
+            server.stop()
+            check_away()
+            server.start()
+            check_back()
+            os.kill(server.pid, signal.SIGSTOP)
+            for pid in server_processes(server):
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                check_away()
+            finally:
+                for pid in [server.pid, *server_processes(server)]:
+                    os.kill(pid, signal.SIGCONT)
+            check_back()
+
+
+def until(look: Any, good: Any) -> Any:
+    """Looks again and again, for at most 200 looks, until what it sees is good."""
+    for _ in range(200):
+        if good(seen := look()):
+            return seen
+        threading.Event().wait(0.05)
+    raise AssertionError(f"still {seen}")
+
+
+def server_processes(server: Postgres) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(server.pid).children(recursive=True)]
+
+
+def test_an_answer_that_the_client_has_is_not_sent_again(client: httpx.Client, published: Night) -> None:
+    for path in ("/recommendations/ACME/TopCTR", "/history/ACME", "/stats"):
+        answer = client.get(path)
+        tag = answer.headers["etag"]
+        assert tag.startswith('"')
+        assert answer.headers["cache-control"] == "public, max-age=0, stale-while-revalidate=30, stale-if-error=86400"
+        for named in (tag, f'"other", W/{tag}', "*"):
+            same = client.get(path, headers={"if-none-match": named})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+            assert same.headers["cache-control"] == answer.headers["cache-control"]
+        assert client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+
+    path = "/recommendations/ACME/TopCTR"
+    tag = client.get(path).headers["etag"]
+    published.run(reload=True)
+    assert client.get(path, headers={"if-none-match": tag}).status_code == 304
+    published.deliver(*ordinary_logs(shift=1))
+    published.run()
+    changed = client.get(path, headers={"if-none-match": tag})
+    assert (changed.status_code, changed.json()["count"]) == (200, 20)
+    assert changed.headers["etag"] != tag
+
+
+def test_large_answers_are_zipped_for_those_who_understand_it(client: httpx.Client) -> None:
+    path = "/recommendations/ACME/TopCTR"
+    with client.stream("GET", path, headers={"accept-encoding": "br, gzip;q=0.5"}) as zipped:
+        raw = b"".join(zipped.iter_raw())
+    plain = client.get(path, headers={"accept-encoding": "identity"})
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(raw) == plain.content
+    assert len(raw) < len(plain.content) / 2
+    assert "content-encoding" not in plain.headers
+    assert zipped.headers["etag"] != plain.headers["etag"]
+    assert zipped.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    for tag in (zipped.headers["etag"], plain.headers["etag"]):
+        assert client.get(path, headers={"if-none-match": tag}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("header", "understood"),
+    [
+        (b"", False),
+        (b"gzip", True),
+        (b"deflate, GZIP ; q=0.2", True),
+        (b"*", True),
+        (b"gzip;q=0", False),
+        (b"gzip; q=0.000", False),
+        (b"br", False),
+        (b"gzip;q=1.0, identity", True),
+    ],
+)
+def test_gzip_is_not_sent_to_those_who_refuse_it(header: bytes, understood: bool) -> None:
+    assert understands_gzip(header) is understood
+
+
+def test_a_past_day_is_immutable_until_it_is_published_again(client: httpx.Client, published: Night) -> None:
+    def cached(path: str) -> str:
+        return client.get(path).headers["cache-control"]
+
+    path = "/recommendations/ACME/TopCTR"
+    assert "immutable" in cached(f"{path}?date={BEFORE}")
+    assert "immutable" not in cached(f"{path}?date={DAY}")
+    assert "immutable" not in cached(path)
+    published.deliver(*ordinary_logs(BEFORE, shift=1))
+    published.run(BEFORE)
+    assert "immutable" not in cached(f"{path}?date={BEFORE}")
+
+
+def test_requests_that_miss_together_get_their_own_answers(published: Night, tmp_path: Path) -> None:
+    port = free_port()
+    url = published.warehouse.url("recommendations_api")
+    asked = [
+        (advertiser, model, day)
+        for advertiser in ("ACME", "BOLT", "NOBODY")
+        for model in ("TopCTR", "top_product", "TopNothing")
+        for day in (BEFORE, DAY, "2020-01-01", None)
+    ] * 3
+    with serve(port, url, tmp_path / "api.log", MEMORY_MB="0"), ThreadPoolExecutor(36) as pool:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=httpx.Limits(max_connections=36)) as http:
+
+            def ask(advertiser: str, model: str, day: str | None) -> httpx.Response:
+                return http.get(f"/recommendations/{advertiser}/{model}", params={"date": day} if day else {})
+
+            answers = list(pool.map(lambda key: ask(*key), asked))
+    for (advertiser, model, day), answer in zip(asked, answers, strict=True):
+        if advertiser == "NOBODY" or model == "TopNothing" or day == "2020-01-01":
+            assert answer.status_code == 404
+            continue
+        body = answer.json()
+        assert (body["advertiser_id"], body["model"].lower()) == (advertiser, model.replace("_", "").lower())
+        assert body["date"] == (day or DAY)
+        assert body["count"] == 20
+
+
+def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None:
+    """The bookkeeping alone: no warehouse is asked, as nothing is given."""
+    memory = Memory(ask=lambda: None, unavailable=Exception, limit=100_000)
+    for n in range(1000):
+        memory.keep((f"/{n}", b""), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
+        assert memory._bytes == sum(answer.size for answer in memory._answers.values()) <= 100_000
+    assert ("/999", b"") in memory._answers
+    assert ("/0", b"") not in memory._answers
+    memory.keep(("/large", b""), Answer(b"x" * 100_000, [], version=1, route="/"))
+    assert ("/large", b"") not in memory._answers
+    memory.keep(("/new", b""), Answer(b"new", [], version=2, route="/"))
+    assert list(memory._answers) == [("/new", b"")]
