@@ -1,5 +1,6 @@
 """Answers in memory: given without asking, never behind the warehouse, marked when it is away, never too many."""
 
+import asyncio
 import gzip
 import os
 import signal
@@ -285,3 +286,33 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
     assert ("/large", b"") not in memory._answers
     memory.keep(("/new", b""), Answer(b"new", [], version=2, route="/"))
     assert list(memory._answers) == [("/new", b"")]
+
+
+def test_a_request_is_answered_by_a_check_that_began_after_it() -> None:
+    """A check under way may have looked before a publication that the request's client has seen elsewhere.
+
+    The warehouse is played, so that the publication comes between the two.
+    """
+    looked, go_on = threading.Event(), threading.Event()
+    answers = iter([(False, 1, 0.15), (False, 2, 0.15)])
+
+    def ask() -> tuple[bool, int, float]:
+        answer = next(answers)
+        if not looked.is_set():
+            looked.set()
+            go_on.wait(10)
+        return answer
+
+    async def story() -> None:
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        key, old = ("/", b""), Answer(b"old", [], version=1, route="/")
+        memory.keep(key, old)
+        first = asyncio.create_task(memory.confirmed(key))
+        await asyncio.to_thread(looked.wait, 10)
+        second = asyncio.create_task(memory.confirmed(key))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await second == (None, True)
+        assert (await first)[1]
+
+    asyncio.run(story())
