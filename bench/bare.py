@@ -1,10 +1,12 @@
-"""The floor: uvicorn and an ASGI application that sends the same bytes to whoever asks. BODY is a file."""
+"""The floor: uvicorn and an ASGI application that sends the same bytes to whoever asks. BODY names a file of them."""
 
+import json
 import os
 from pathlib import Path
 
-BODY = Path(os.environ["BODY"]).read_bytes()
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
+SENT = json.loads(Path(os.environ["BODY"]).read_text())
+BODY = SENT["body"].encode()
+HEADERS = [(name.encode(), value.encode()) for name, value in SENT["headers"].items() if name not in ("date", "server")]
 
 
 async def app(scope, receive, send):

@@ -1,5 +1,6 @@
 """The API: a real uvicorn, asked over HTTP."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from conftest import DAY, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
+from api.database import Database
+from api.settings import Settings
 from elt.settings import PROJECT
 from local.airflow import free_port
 from local.api import serve
+from local.postgres import MASTER
 
 BEFORE = "2024-11-19"
 ORIGINS = '["https://agency.example"]'
@@ -252,3 +256,38 @@ def _kill_connections(warehouse: Warehouse) -> None:
             (warehouse.name,),
         )
     conn.close()
+
+
+def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) -> None:
+    """The plans of the statements that the API prepares, at a size where searching would be slow."""
+    for statement in (
+        "INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry) "
+        "SELECT date '2024-11-20' - day, model, 'A' || advertiser, rank, 'p' || rank, 0, '{}' "
+        "FROM generate_series(0, 29) AS day, unnest(array['TopCTR', 'TopProduct']) AS model, "
+        "generate_series(1, 100) AS advertiser, generate_series(1, 20) AS rank",
+        "INSERT INTO marts.publications (date, model, row_count, advertiser_count, sql_file, sql_version, "
+        "git_revision, lists_hash, load_id, sources, accounting, run_id) "
+        "SELECT date '2024-11-20' - day, model, 0, 0, '', '', '', '', gen_random_uuid(), '[]', '[]', '' "
+        "FROM generate_series(0, 29) AS day, unnest(array['TopCTR', 'TopProduct']) AS model",
+        "INSERT INTO marts.active_advertisers "
+        "SELECT date '2024-11-20' - day, 'A' || advertiser "
+        "FROM generate_series(0, 29) AS day, generate_series(1, 100) AS advertiser",
+    ):
+        warehouse.rows(statement)
+    warehouse.rows("ANALYZE", role=MASTER)
+    ids = [f"A{n}" for n in range(1, 33)]
+    for query, params in (
+        ("recommendations", {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32}),
+        ("history", {"advertiser_id": "A7"}),
+    ):
+        database = Database(Settings(database_url=warehouse.url("recommendations_api"), pool_size=1))
+        assert len(database.fetch_all(query, **params)) in (32, 1)
+        conn = database._free.get()
+        with conn.cursor() as cursor:
+            marks = ", ".join(["%s"] * len(params))
+            cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", list(params.values()))
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        conn.close()
+        assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan
+        assert "Seq Scan on recommendations" not in plan, plan
+        assert "Seq Scan on active_advertisers" not in plan, plan
