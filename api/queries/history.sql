@@ -38,11 +38,13 @@ answer AS (
             FROM days
         ) AS history
     FROM newest
-    WHERE EXISTS (
-        SELECT 1
-        FROM marts.active_advertisers
-        WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
-    )
+    -- Not EXISTS: for that the planner would read the table until it meets the advertiser.
+    WHERE
+        (
+            SELECT max(active_advertisers.date)
+            FROM marts.active_advertisers
+            WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
+        ) IS NOT NULL
 )
 
 SELECT
