@@ -43,6 +43,9 @@ class Edge:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         started = perf_counter()
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server leaves the body out
         path = scope["path"] = scope["path"].rstrip("/") or "/"
         key = (path, scope["query_string"])
         memory: Memory = scope["app"].state.memory
@@ -86,7 +89,7 @@ class Edge:
             await self.app(scope, receive, observed)
         finally:
             self.at_once -= 1
-            SERVED.labels(scope["method"], route, status).observe(perf_counter() - started)
+            SERVED.labels(method, route, status).observe(perf_counter() - started)
 
     def _refused(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
         length = headers.get(b"content-length", b"0")

@@ -86,10 +86,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+KEPT: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names the ETag of what there is"}}
+
+
 @app.get(
     "/recommendations/{advertiser_id}/{model}",
     response_model=schema.Recommendations,
-    responses=_problems(404, 414, 422, 503),
+    responses=KEPT | _problems(404, 414, 422, 503),
     summary="The list of a model for an advertiser",
 )
 async def recommendations(
@@ -107,7 +110,7 @@ async def recommendations(
 @app.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
-    responses=_problems(404, 414, 422, 503),
+    responses=KEPT | _problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
 def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) -> Response:
@@ -119,7 +122,10 @@ def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) 
 
 
 @app.get(
-    "/stats", response_model=schema.Stats, responses=_problems(404, 414, 422, 503), summary="Figures about the lists"
+    "/stats",
+    response_model=schema.Stats,
+    responses=KEPT | _problems(404, 414, 422, 503),
+    summary="Figures about the lists",
 )
 def stats(
     request: Request,

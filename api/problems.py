@@ -12,6 +12,6 @@ RETRY_AFTER = {"Retry-After": "2"}
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
-    """The response for an error; `more` are further members of the problem."""
+    """The response for an error, which no cache keeps; `more` are further members of the problem."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return JSONResponse(body, status, headers, PROBLEM)
+    return JSONResponse(body, status, {"Cache-Control": "no-store", **(headers or {})}, PROBLEM)

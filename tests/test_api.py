@@ -159,6 +159,7 @@ def test_a_wrong_request_is_told_what_would_be_right(
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem = answer.json()
     assert problem["status"] == status
     assert set(problem) >= {"type", "title", "status", "detail"}

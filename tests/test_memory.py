@@ -191,6 +191,9 @@ def test_an_answer_that_the_client_has_is_not_sent_again(client: httpx.Client, p
             assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
             assert same.headers["cache-control"] == answer.headers["cache-control"]
         assert client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+        head = client.head(path)
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", tag)
+        assert head.headers["content-length"] == answer.headers["content-length"]
 
     path = "/recommendations/ACME/TopCTR"
     tag = client.get(path).headers["etag"]
