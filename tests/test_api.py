@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg2
@@ -16,32 +17,43 @@ from api.settings import Settings
 from elt.settings import PROJECT
 from local.airflow import free_port
 from local.api import serve
-from local.postgres import MASTER
+from local.postgres import MASTER, Postgres
 
 BEFORE = "2024-11-19"
 ORIGINS = '["https://agency.example"]'
 
 
+@pytest.fixture(scope="module")
+def reader(postgres: Postgres, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The API over two published days, for tests that change nothing."""
+    s3.create_bucket(Bucket="readers")
+    yield from two_days(Night(Warehouse(postgres, "readers"), s3, "readers"), tmp_path_factory.mktemp("api"))
+
+
 @pytest.fixture
-def client(delivered: Night, tmp_path: Path) -> Iterator[httpx.Client]:
-    """The API over two published days."""
+def client(night: Night, tmp_path: Path) -> Iterator[httpx.Client]:
+    """The API over two published days, of the test's own."""
+    yield from two_days(night, tmp_path)
+
+
+def two_days(night: Night, folder: Path) -> Iterator[httpx.Client]:
     active, views, ads = ordinary_logs(BEFORE, shift=2)
     today = ordinary_logs()
-    delivered.deliver(active, views + today[1], ads + today[2])
-    delivered.run(BEFORE)
-    delivered.run(DAY)
+    night.deliver(active, views + today[1], ads + today[2])
+    night.run(BEFORE)
+    night.run(DAY)
     port = free_port()
-    url = delivered.warehouse.url("recommendations_api")
+    url = night.warehouse.url("recommendations_api")
     with serve(
-        port, url, tmp_path / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="1", POOL_WAIT="3", CORS_ORIGINS=ORIGINS
+        port, url, folder / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="1", POOL_WAIT="3", CORS_ORIGINS=ORIGINS
     ):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
             yield http
 
 
-def test_recommendations(client: httpx.Client) -> None:
+def test_recommendations(reader: httpx.Client) -> None:
     active, views, ads = ordinary_logs()
-    answer = client.get("/recommendations/ACME/TopCTR")
+    answer = reader.get("/recommendations/ACME/TopCTR")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
@@ -57,15 +69,15 @@ def test_recommendations(client: httpx.Client) -> None:
     }
     assert list(answer.json()["recommendations"][0]) == ["rank", "product_id", "ctr", "clicks", "impressions"]
     for spelling in ("TopProduct", "topproduct/", "TOP_PRODUCT", "top-product", "Top-Product//"):
-        answer = client.get(f"/recommendations/ACME/{spelling}")
+        answer = reader.get(f"/recommendations/ACME/{spelling}")
         assert answer.json()["recommendations"] == [
             {"rank": rank, "product_id": product, "views": count}
             for advertiser, rank, product, count in top_product(DAY, active, views)
             if advertiser == "ACME"
         ]
-    older = client.get("/recommendations/ACME/TopCTR", params={"date": BEFORE}).json()
+    older = reader.get("/recommendations/ACME/TopCTR", params={"date": BEFORE}).json()
     assert older["date"] == BEFORE
-    assert older["recommendations"] != client.get("/recommendations/ACME/TopCTR").json()["recommendations"]
+    assert older["recommendations"] != reader.get("/recommendations/ACME/TopCTR").json()["recommendations"]
 
 
 def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Client, delivered: Night) -> None:
@@ -81,13 +93,13 @@ def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Cli
     assert client.get("/history/QUIET/").json()["history"] == {}
 
 
-def test_history(client: httpx.Client) -> None:
-    answer = client.get("/history/BOLT/").json()
+def test_history(reader: httpx.Client) -> None:
+    answer = reader.get("/history/BOLT/").json()
     assert (answer["advertiser_id"], answer["from"], answer["to"]) == ("BOLT", "2024-11-14", DAY)
     assert list(answer["history"]) == [DAY, BEFORE]
     for day, lists in answer["history"].items():
         for model in ("TopCTR", "TopProduct"):
-            single = client.get(f"/recommendations/BOLT/{model}?date={day}").json()
+            single = reader.get(f"/recommendations/BOLT/{model}?date={day}").json()
             assert lists[model] == single["recommendations"]
 
 
@@ -154,9 +166,9 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
     ],
 )
 def test_a_wrong_request_is_told_what_would_be_right(
-    client: httpx.Client, path: str, status: int, detail: str | None
+    reader: httpx.Client, path: str, status: int, detail: str | None
 ) -> None:
-    answer = client.get(path)
+    answer = reader.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
@@ -165,34 +177,34 @@ def test_a_wrong_request_is_told_what_would_be_right(
     assert set(problem) >= {"type", "title", "status", "detail"}
     if detail:
         assert problem["detail"] == detail
-    assert client.get("/recommendations/ACME/TopCTR").status_code == 200
+    assert reader.get("/recommendations/ACME/TopCTR").status_code == 200
 
 
-def test_health_metrics_and_documentation(client: httpx.Client) -> None:
-    assert client.get("/health/live").json() == {"status": "live"}
-    assert client.get("/health/ready/").json() == {"status": "ready", "newest": DAY}
-    assert client.get("/docs").status_code == 200
-    document = client.get("/openapi.json").json()
+def test_health_metrics_and_documentation(reader: httpx.Client) -> None:
+    assert reader.get("/health/live").json() == {"status": "live"}
+    assert reader.get("/health/ready/").json() == {"status": "ready", "newest": DAY}
+    assert reader.get("/docs").status_code == 200
+    document = reader.get("/openapi.json").json()
     assert {"/recommendations/{advertiser_id}/{model}", "/history/{advertiser_id}", "/stats"} <= set(document["paths"])
     assert 'route="/recommendations/{advertiser_id}/{model}"' in (
-        client.get("/recommendations/ACME/TopCTR") and client.get("/metrics").text
+        reader.get("/recommendations/ACME/TopCTR") and reader.get("/metrics").text
     )
-    assert client.post("/stats").status_code == 405
+    assert reader.post("/stats").status_code == 405
 
 
-def test_limits_security_headers_and_cors(client: httpx.Client) -> None:
-    assert client.get("/stats", headers={"x-large": "y" * 20_000}).status_code == 431
-    assert client.request("GET", "/stats", content=b"z" * 20_000).status_code == 413
-    answer = client.get("/stats", headers={"origin": "https://agency.example"})
+def test_limits_security_headers_and_cors(reader: httpx.Client) -> None:
+    assert reader.get("/stats", headers={"x-large": "y" * 20_000}).status_code == 431
+    assert reader.request("GET", "/stats", content=b"z" * 20_000).status_code == 413
+    answer = reader.get("/stats", headers={"origin": "https://agency.example"})
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert answer.headers["access-control-allow-origin"] == "https://agency.example"
-    assert "access-control-allow-origin" not in client.get("/stats", headers={"origin": "https://evil.example"}).headers
+    assert "access-control-allow-origin" not in reader.get("/stats", headers={"origin": "https://evil.example"}).headers
 
 
-def test_more_requests_than_connections_wait_and_are_answered(client: httpx.Client) -> None:
+def test_more_requests_than_connections_wait_and_are_answered(reader: httpx.Client) -> None:
     with ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda n: client.get("/recommendations/ACME/TopCTR").status_code, range(240)))
+        answers = list(pool.map(lambda n: reader.get("/recommendations/ACME/TopCTR").status_code, range(240)))
     assert set(answers) == {200}
 
 
@@ -236,16 +248,16 @@ def test_the_api_imports_nothing_of_the_pipeline() -> None:
         assert "from elt" not in file.read_text()
 
 
-def test_the_documented_answers_are_the_real_ones(client: httpx.Client) -> None:
+def test_the_documented_answers_are_the_real_ones(reader: httpx.Client) -> None:
     """The examples in the OpenAPI document have the keys that the API answers."""
-    document = client.get("/openapi.json").json()
+    document = reader.get("/openapi.json").json()
     for path, name in (
         ("/recommendations/ACME/TopCTR", "Recommendations"),
         ("/history/ACME", "History"),
         ("/stats", "Stats"),
     ):
         (example,) = document["components"]["schemas"][name]["examples"]
-        assert set(client.get(path).json()) == set(example)
+        assert set(reader.get(path).json()) == set(example)
 
 
 def _kill_connections(warehouse: Warehouse) -> None:
