@@ -1,10 +1,13 @@
 """What every request passes: limits, one form of the path, the answers in memory, security headers, a measurement."""
 
+from functools import cache
+from itertools import chain
 from time import perf_counter
 
+from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.memory import Answer, Headers, Memory, understands_gzip
 from api.problems import RETRY_AFTER, problem
@@ -25,30 +28,30 @@ AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"'
 NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
 
 SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
-FROM_MEMORY = Counter("http_answers_from_memory", "Answers given from memory, by whether they were known to be current")
+KEPT = Counter("http_answers_kept", "Answers taken into memory; the others were given from it", ["route"])
 
 
 class Edge:
-    """The application around the routes. `app.state.memory` is what it keeps their answers in.
+    """The application around the routes. `state.memory` of theirs is what it keeps their answers in.
 
     A route whose answer is decided by what is published says so with `scope["version"]`, the version that it was made
     from (see api.memory); its answers of 200 are kept, and get an ETag, 304 and gzip.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, routes: FastAPI) -> None:
+        self.routes = routes
         self.at_once = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            return await self.routes(scope, receive, send)
         started = perf_counter()
         method = scope["method"]
         if method == "HEAD":
             scope = {**scope, "method": "GET"}  # the server leaves the body out
         path = scope["path"] = scope["path"].rstrip("/") or "/"
         key = (path, scope["query_string"])
-        memory: Memory = scope["app"].state.memory
+        memory: Memory = self.routes.state.memory
         headers = dict(scope["headers"])
         status, route = 500, "none"
         self.at_once += 1
@@ -82,26 +85,32 @@ class Edge:
                     if not message.get("more_body"):
                         answer = Answer(body, held["headers"], scope["version"], route)
                         memory.keep(key, answer)
+                        KEPT.labels(route).inc()
                         status = await _give(answer, headers, send)
                     return
                 await send(message)
 
-            await self.app(scope, receive, observed)
+            await self.routes(scope, receive, observed)
         finally:
             self.at_once -= 1
-            SERVED.labels(method, route, status).observe(perf_counter() - started)
+            _served(method, route, status).observe(perf_counter() - started)
 
     def _refused(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
-        length = headers.get(b"content-length", b"0")
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
             return problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
-        if sum([len(name) + len(value) for name, value in scope["headers"]]) > MOST_HEADERS:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEADERS:
             return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
+        length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
             return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
         if self.at_once > MOST_AT_ONCE and path not in ("/health/live", "/metrics"):
             return problem(503, "too many requests at once", RETRY_AFTER)
         return None
+
+
+@cache
+def _served(method: str, route: str, status: int) -> Histogram:
+    return SERVED.labels(method, route, status)
 
 
 async def _give(answer: Answer, request: dict[bytes, bytes], send: Send, confirmed: bool = True) -> int:

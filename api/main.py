@@ -15,6 +15,7 @@ from pydantic import BeforeValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from api import schema
 from api.database import Batch, Database, Unavailable, bound_waiting
@@ -33,19 +34,19 @@ settings = Settings()
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     bound_waiting(settings.statement_timeout + 2)
-    app.state.database = database = Database(settings)
-    app.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
+    api.state.database = database = Database(settings)
+    api.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
     # A connection of its own: what is in memory does not wait for slow queries.
     leases = Database(settings, pool_size=1)
-    app.state.memory = Memory(partial(leases.fetch, "lease"), Unavailable, settings.memory_mb * 1_000_000)
+    api.state.memory = Memory(partial(leases.fetch, "lease"), Unavailable, settings.memory_mb * 1_000_000)
     yield
     database.close()
     leases.close()
 
 
-app = FastAPI(
+api = FastAPI(
     title="Recommendations",
     description="Which products to show for an advertiser: the lists published every night. "
     "A trailing slash makes no difference. Errors are RFC 9457 problem details.",
@@ -89,7 +90,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 KEPT: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names the ETag of what there is"}}
 
 
-@app.get(
+@api.get(
     "/recommendations/{advertiser_id}/{model}",
     response_model=schema.Recommendations,
     responses=KEPT | _problems(404, 414, 422, 503),
@@ -107,7 +108,7 @@ async def recommendations(
     return _json(request, body, version, FOR_GOOD if lasting else FOR_NOW)
 
 
-@app.get(
+@api.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
     responses=KEPT | _problems(404, 414, 422, 503),
@@ -121,7 +122,7 @@ def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) 
     return _json(request, *row)
 
 
-@app.get(
+@api.get(
     "/stats",
     response_model=schema.Stats,
     responses=KEPT | _problems(404, 414, 422, 503),
@@ -139,25 +140,25 @@ def stats(
     return _json(request, *row)
 
 
-@app.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
+@api.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
 async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@app.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")
+@api.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")
 def ready(database: Warehouse) -> dict[str, str | None]:
     row = database.fetch("ready")
     return {"status": "ready", "newest": row[0] if row else None}
 
 
-@app.get(
+@api.get(
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, summary="For Prometheus"
 )
 async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@app.get("/", include_in_schema=False)
+@api.get("/", include_in_schema=False)
 async def home() -> Response:
     return RedirectResponse("/docs")
 
@@ -189,7 +190,7 @@ def _spelling(model: str) -> str:
     return model.replace("-", "").replace("_", "").lower()
 
 
-@app.exception_handler(HTTPException)
+@api.exception_handler(HTTPException)
 async def _http_problem(request: Request, error: HTTPException) -> Response:
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
@@ -197,23 +198,23 @@ async def _http_problem(request: Request, error: HTTPException) -> Response:
     return problem(error.status_code, detail, dict(error.headers or {}))
 
 
-@app.exception_handler(RequestValidationError)
+@api.exception_handler(RequestValidationError)
 async def _malformed(request: Request, error: RequestValidationError) -> Response:
     errors = [{"where": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
     return problem(422, "; ".join(f"{e['where']}: {e['problem']}" for e in errors), errors=errors)
 
 
-@app.exception_handler(Exception)
+@api.exception_handler(Exception)
 async def _unexpected(request: Request, error: Exception) -> Response:
     return problem(500, "a mistake of ours; it is in the log")
 
 
-@app.exception_handler(Unavailable)
+@api.exception_handler(Unavailable)
 async def _unavailable(request: Request, error: Unavailable) -> Response:
     return problem(503, str(error), RETRY_AFTER)
 
 
-app.add_middleware(Edge)
+app: ASGIApp = Edge(api)
 if settings.cors_origins:
     # Outside of the memory: which origin asked must not be remembered with an answer.
-    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET"])
+    app = CORSMiddleware(app, allow_origins=settings.cors_origins, allow_methods=["GET"])

@@ -11,6 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 
 Headers = list[tuple[bytes, bytes]]
@@ -172,6 +173,7 @@ class Memory:
             self._leased_until, self._renew_after = begun + seconds, begun + seconds / 2
 
 
+@lru_cache(1000)
 def understands_gzip(accept_encoding: bytes) -> bool:
     """Does the header (RFC 9110, 12.5.3) allow gzip?"""
     for item in accept_encoding.lower().split(b","):
