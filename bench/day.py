@@ -35,6 +35,11 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 BARE, MEMORY, DATABASE, NAIVE = "bare uvicorn", "in memory", "from PostgreSQL", "a connection a request"
 
+FOR_LOADING = {"fsync": "off", "wal_level": "minimal", "max_wal_senders": "0", "maintenance_work_mem": "1GB"}
+
+WITHOUT_KEY = "ALTER TABLE marts.recommendations DROP CONSTRAINT recommendations_pkey"
+WITH_KEY = "ALTER TABLE marts.recommendations ADD PRIMARY KEY (date, model, advertiser_id, rank)"
+
 LISTS = """
 INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry)
 SELECT
@@ -76,11 +81,12 @@ def tables(quick: bool) -> str:
     models = [model.name for model in sql.models()]
     advertisers = [f"ADVERTISER{n:010}" for n in range(ADVERTISERS)]
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {LOAD_CORE})  # and so PostgreSQL and the load, which are started from here
     try:
         with TemporaryDirectory() as folder, ExitStack() as stack:
-            postgres = stack.enter_context(Postgres(Path(folder) / "postgres", free_port(), fsync="off"))
+            postgres = stack.enter_context(Postgres(Path(folder) / "postgres", free_port(), **FOR_LOADING))
             url = _publish(postgres, models, advertisers, days)
+            psutil.Process(postgres.pid).cpu_affinity([LOAD_CORE])
+            os.sched_setaffinity(0, {LOAD_CORE})
             paths = _requests(advertisers, models)
             ports = {
                 MEMORY: stack.enter_context(_api(url)),
@@ -114,7 +120,7 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
     conn.autocommit = True
     with conn.cursor() as cursor:
         dates = [LAST_DAY - timedelta(n) for n in reversed(range(days))]
-        for statement in (LISTS, PUBLICATIONS, ACTIVE):
+        for statement in (WITHOUT_KEY, LISTS, WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute("VACUUM ANALYZE")
     conn.close()
