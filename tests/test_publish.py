@@ -4,7 +4,7 @@ import json
 
 import psycopg2
 import pytest
-from conftest import DAY, Night, ordinary_logs
+from conftest import DAY, MODELS, Night, ordinary_logs
 
 from elt import sql, steps
 from elt.errors import NotYet, PipelineError
@@ -14,11 +14,18 @@ def everything(night: Night) -> dict[str, list]:
     tables = (
         "marts.recommendations",
         "marts.publications",
+        "marts.sql_versions",
         "marts.list_changes",
+        "marts.list_variation",
         "marts.model_agreement",
         "marts.active_advertisers",
+        "marts.advertiser_daily",
+        "marts.daily",
+        "marts.advertiser_evaluation",
+        "marts.evaluation",
         "marts.top_ctr",
         "marts.top_product",
+        "marts.smoothed_ctr",
         "staging.product_daily",
         "staging.accounting",
         "staging.source_objects",
@@ -27,13 +34,13 @@ def everything(night: Night) -> dict[str, list]:
 
 
 def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
-    assert delivered.run() == ["TopCTR", "TopProduct"]
+    assert delivered.run() == MODELS
     before = everything(delivered)
     files = {
         key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
-        for key in ("TopCTR", "TopProduct", "ads_views", "product_views")
+        for key in (*MODELS, "ads_views", "product_views")
     }
-    assert len(before["marts.recommendations"]) == 80
+    assert len(before["marts.recommendations"]) == 120
     assert delivered.run() == []
     assert everything(delivered) == before
     assert delivered.run(reload=True) == []
@@ -46,7 +53,7 @@ def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
     delivered.run()
     before = delivered.top_product()
     delivered.deliver(*ordinary_logs(shift=3))
-    assert delivered.run() == ["TopCTR", "TopProduct"]
+    assert delivered.run() == MODELS
     assert delivered.top_product() != before
     assert len(delivered.top_product()) == 40
 
@@ -89,7 +96,7 @@ def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night
     listener.poll()
     told = [json.loads(notice.payload) for notice in listener.notifies]
     listener.close()
-    assert told == [{"date": DAY, "model": "TopCTR"}, {"date": DAY, "model": "TopProduct"}]
+    assert told == [{"date": DAY, "model": model} for model in MODELS]
 
 
 @pytest.mark.parametrize(
@@ -127,14 +134,14 @@ def test_models_built_from_another_load_are_not_published_together(delivered: Ni
     delivered.rank()
     delivered.deliver(*ordinary_logs(shift=1))
     delivered.load()
-    with pytest.raises(NotYet, match="TopCTR, TopProduct: not built from the day's newest load"):
+    with pytest.raises(NotYet, match="SmoothedCTR, TopCTR, TopProduct: not built from the day's newest load"):
         delivered.publish()
     delivered.rank()
-    assert delivered.publish() == ["TopCTR", "TopProduct"]
+    assert delivered.publish() == MODELS
 
 
 def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
-    with pytest.raises(PipelineError, match=r"TopCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
+    with pytest.raises(PipelineError, match=r"SmoothedCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
         delivered.rank()
 
 
