@@ -123,6 +123,8 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day, shared=True)
         warehouse.lock_model(conn, day, model.name)
+        # One snapshot for what is ranked and what is recorded as read, or a load that ends in between would be missed.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SELECT FROM staging.loads WHERE date = %(ds)s::date", key)
         if not cursor.rowcount:
             raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")

@@ -43,7 +43,7 @@ lists AS (
         recommendations.date,
         recommendations.model,
         recommendations.advertiser_id,
-        count(*) AS products
+        array_agg(recommendations.product_id ORDER BY recommendations.rank) AS products
     FROM marts.recommendations
     WHERE
         recommendations.date IN (
@@ -56,84 +56,68 @@ lists AS (
     GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
 ),
 
-list_pairs AS (
+-- Not a join of the lists with themselves: the planner has no statistics of a day that has just been written.
+neighbours AS (
     SELECT
-        pairs.date,
-        pairs.model,
-        later.advertiser_id,
-        pairs.previous_date,
-        later.products,
-        greatest(later.products, earlier.products) AS longer
-    FROM pairs
-    INNER JOIN lists AS later
-        ON
-            pairs.date = later.date
-            AND pairs.model = later.model
-    INNER JOIN lists AS earlier
-        ON
-            pairs.previous_date = earlier.date
-            AND pairs.model = earlier.model
-            AND later.advertiser_id = earlier.advertiser_id
+        lists.date,
+        lists.model,
+        lists.advertiser_id,
+        lists.products,
+        lag(lists.date) OVER advertiser AS previous_date,
+        lag(lists.products) OVER advertiser AS previous_products
+    FROM lists
+    WINDOW advertiser AS (PARTITION BY lists.model, lists.advertiser_id ORDER BY lists.date)
 ),
 
-common AS (
+depths AS (
     SELECT
-        pairs.date,
-        pairs.model,
-        later.advertiser_id,
-        greatest(later.rank, earlier.rank) AS depth
-    FROM pairs
-    INNER JOIN marts.recommendations AS later
-        ON
-            pairs.date = later.date
-            AND pairs.model = later.model
-    INNER JOIN marts.recommendations AS earlier
-        ON
-            pairs.previous_date = earlier.date
-            AND pairs.model = earlier.model
-            AND later.advertiser_id = earlier.advertiser_id
-            AND later.product_id = earlier.product_id
+        series.depth,
+        coalesce(sum(1.0 / nullif(series.depth, 0)) OVER (ORDER BY series.depth), 0) AS number
+    FROM generate_series(0, 20) AS series (depth)
 ),
 
--- harmonic_number of depth = 1 + 1 / 2 + ... + 1 / depth
+-- numbers[n + 1] = 1 + 1 / 2 + ... + 1 / n
 harmonic AS (
-    SELECT
-        depths.depth,
-        coalesce(sum(1.0 / nullif(depths.depth, 0)) OVER (ORDER BY depths.depth), 0) AS harmonic_number
-    FROM generate_series(0, 20) AS depths (depth)
+    SELECT array_agg(depths.number ORDER BY depths.depth) AS numbers
+    FROM depths
 ),
 
-similarities AS (
+compared AS (
     SELECT
-        list_pairs.date,
-        list_pairs.model,
-        list_pairs.advertiser_id,
-        count(*) AS products,
-        sum(whole.harmonic_number - above.harmonic_number) / min(list_pairs.longer) AS average_overlap
-    FROM list_pairs
-    INNER JOIN common
+        neighbours.date,
+        neighbours.model,
+        neighbours.advertiser_id,
+        neighbours.previous_date,
+        neighbours.products,
+        neighbours.previous_products,
+        cardinality(neighbours.products) AS length,
+        greatest(cardinality(neighbours.products), cardinality(neighbours.previous_products)) AS longer
+    FROM neighbours
+    INNER JOIN pairs
         ON
-            list_pairs.date = common.date
-            AND list_pairs.model = common.model
-            AND list_pairs.advertiser_id = common.advertiser_id
-    INNER JOIN harmonic AS whole ON list_pairs.longer = whole.depth
-    INNER JOIN harmonic AS above ON common.depth - 1 = above.depth
-    GROUP BY list_pairs.date, list_pairs.model, list_pairs.advertiser_id
+            neighbours.date = pairs.date
+            AND neighbours.model = pairs.model
+            AND neighbours.previous_date = pairs.previous_date
 )
 
 SELECT
-    list_pairs.date,
-    list_pairs.model,
-    list_pairs.advertiser_id,
-    list_pairs.previous_date,
-    list_pairs.products,
-    list_pairs.products - coalesce(similarities.products, 0) AS replaced,
-    (list_pairs.products - coalesce(similarities.products, 0))::double precision
-    / list_pairs.products AS replaced_share,
-    round(1 - coalesce(similarities.average_overlap, 0), 6) AS rank_weighted_change
-FROM list_pairs
-LEFT JOIN similarities
-    ON
-        list_pairs.date = similarities.date
-        AND list_pairs.model = similarities.model
-        AND list_pairs.advertiser_id = similarities.advertiser_id;
+    compared.date,
+    compared.model,
+    compared.advertiser_id,
+    compared.previous_date,
+    compared.length AS products,
+    compared.length - common.products AS replaced,
+    (compared.length - common.products)::double precision / compared.length AS replaced_share,
+    round(1 - common.overlap / compared.longer, 6) AS rank_weighted_change
+FROM compared
+CROSS JOIN harmonic
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS products,
+        coalesce(
+            sum(harmonic.numbers[1 + compared.longer] - harmonic.numbers[greatest(listed.rank, previous.rank)]), 0
+        ) AS overlap
+    FROM unnest(compared.products) WITH ORDINALITY AS listed (product_id, rank)
+    CROSS JOIN LATERAL array_position(compared.previous_products, listed.product_id) AS previous (rank)
+    WHERE previous.rank IS NOT NULL
+) AS common;

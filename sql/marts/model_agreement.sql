@@ -12,59 +12,77 @@ WITH lists AS (
     SELECT
         recommendations.model,
         recommendations.advertiser_id,
-        count(*) AS products
+        array_agg(recommendations.product_id ORDER BY recommendations.rank) AS products
     FROM marts.recommendations
     WHERE recommendations.date = %(ds)s::date
     GROUP BY recommendations.model, recommendations.advertiser_id
 ),
 
-common AS (
+-- Looked up list by list: the planner has no statistics of a day that has just been written.
+pairs AS (
     SELECT
-        one.advertiser_id,
-        one.model,
-        other.model AS other_model,
-        row_number() OVER (PARTITION BY one.advertiser_id, one.model, other.model ORDER BY one.rank)
-        - row_number() OVER (PARTITION BY one.advertiser_id, one.model, other.model ORDER BY other.rank) AS difference
-    FROM marts.recommendations AS one
-    INNER JOIN marts.recommendations AS other
+        row_number() OVER () AS pair,
+        lists.advertiser_id,
+        lists.model,
+        publications.model AS other_model,
+        lists.products,
+        array(
+            SELECT recommendations.product_id
+            FROM marts.recommendations
+            WHERE
+                recommendations.date = publications.date
+                AND recommendations.model = publications.model
+                AND recommendations.advertiser_id = lists.advertiser_id
+            ORDER BY recommendations.rank
+        ) AS other_products
+    FROM lists
+    INNER JOIN marts.publications
         ON
-            one.date = other.date
-            AND one.advertiser_id = other.advertiser_id
-            AND one.product_id = other.product_id
-            AND one.model < other.model
-    WHERE one.date = %(ds)s::date
+            lists.model < publications.model
+            AND publications.date = %(ds)s::date
 ),
 
-correlations AS (
+-- A row for each product on both lists; one without product where there is none.
+placed AS (
     SELECT
-        common.advertiser_id,
-        common.model,
-        common.other_model,
-        count(*) AS n,
-        sum(common.difference * common.difference)::double precision AS squared_differences
-    FROM common
-    GROUP BY common.advertiser_id, common.model, common.other_model
+        pairs.pair,
+        pairs.advertiser_id,
+        pairs.model,
+        pairs.other_model,
+        cardinality(pairs.products) + cardinality(pairs.other_products) AS products,
+        listed.product_id,
+        row_number() OVER (PARTITION BY pairs.pair ORDER BY listed.rank)
+        - row_number() OVER (
+            PARTITION BY pairs.pair
+            ORDER BY array_position(pairs.other_products, listed.product_id)
+        ) AS difference
+    FROM pairs
+    LEFT JOIN LATERAL unnest(pairs.products) WITH ORDINALITY AS listed (product_id, rank)
+        ON listed.product_id = any(pairs.other_products)
+    WHERE cardinality(pairs.other_products) > 0
+),
+
+compared AS (
+    SELECT
+        placed.advertiser_id,
+        placed.model,
+        placed.other_model,
+        min(placed.products) AS products,
+        count(placed.product_id) AS common,
+        sum(placed.difference * placed.difference)::double precision AS squared_differences
+    FROM placed
+    GROUP BY placed.pair, placed.advertiser_id, placed.model, placed.other_model
 )
 
 SELECT
     %(ds)s::date AS date,
-    one.advertiser_id,
-    one.model,
-    other.model AS other_model,
-    coalesce(correlations.n, 0) AS common,
-    coalesce(correlations.n, 0)::double precision
-    / (one.products + other.products - coalesce(correlations.n, 0)) AS jaccard,
+    compared.advertiser_id,
+    compared.model,
+    compared.other_model,
+    compared.common,
+    compared.common::double precision / (compared.products - compared.common) AS jaccard,
     CASE
-        WHEN correlations.n > 1
-            THEN 1 - 6 * correlations.squared_differences / (correlations.n ^ 3 - correlations.n)
+        WHEN compared.common > 1
+            THEN 1 - 6 * compared.squared_differences / (compared.common ^ 3 - compared.common)
     END AS rank_correlation
-FROM lists AS one
-INNER JOIN lists AS other
-    ON
-        one.advertiser_id = other.advertiser_id
-        AND one.model < other.model
-LEFT JOIN correlations
-    ON
-        one.advertiser_id = correlations.advertiser_id
-        AND one.model = correlations.model
-        AND other.model = correlations.other_model;
+FROM compared;

@@ -35,10 +35,6 @@ counted AS (
         sum(product_daily.clicks)::bigint AS clicks,
         sum(product_daily.impressions)::bigint AS impressions
     FROM staging.product_daily
-    INNER JOIN staging.active_advertisers
-        ON
-            product_daily.advertiser_id = active_advertisers.advertiser_id
-            AND active_advertisers.date = %(ds)s::date
     WHERE product_daily.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date
     GROUP BY product_daily.advertiser_id, product_daily.product_id
 ),
@@ -52,41 +48,40 @@ products AS (
         least(counted.clicks, counted.impressions) AS k,
         counted.impressions AS n
     FROM counted
+    INNER JOIN staging.active_advertisers
+        ON
+            counted.advertiser_id = active_advertisers.advertiser_id
+            AND active_advertisers.date = %(ds)s::date
     WHERE counted.impressions > 0
 ),
 
-advertisers AS (
+totals AS (
     SELECT
-        products.advertiser_id,
-        count(*) AS m,
-        sum(products.k) AS k,
-        sum(products.n) AS n,
-        sum(products.n::numeric * products.n) AS n_squared,
-        sum(products.k::numeric * products.k / products.n) AS k_squared_over_n
+        products.*,
+        count(*) OVER advertiser AS m,
+        sum(products.k) OVER advertiser AS all_k,
+        sum(products.n) OVER advertiser AS all_n,
+        sum(products.n::numeric * products.n) OVER advertiser AS n_squared,
+        sum(products.k::numeric * products.k / products.n) OVER advertiser AS k_squared_over_n
     FROM products
-    GROUP BY products.advertiser_id
+    WINDOW advertiser AS (PARTITION BY products.advertiser_id)
 ),
 
 moments AS (
     SELECT
-        advertisers.advertiser_id,
-        advertisers.k,
-        advertisers.n,
-        (advertisers.k / advertisers.n)::double precision AS p,
-        (advertisers.k * (advertisers.n - advertisers.k) / advertisers.n / advertisers.n)::double precision AS p_q,
-        (advertisers.k_squared_over_n - advertisers.k * advertisers.k / advertisers.n)::double precision AS s,
-        (advertisers.m - 1)::double precision AS m_less_1,
-        (advertisers.n - advertisers.n_squared / advertisers.n)::double precision AS n_between
-    FROM advertisers
+        totals.*,
+        (totals.all_k / totals.all_n)::double precision AS p,
+        (totals.all_k * (totals.all_n - totals.all_k) / totals.all_n / totals.all_n)::double precision AS p_q,
+        (totals.k_squared_over_n - totals.all_k * totals.all_k / totals.all_n)::double precision AS s,
+        (totals.m - 1)::double precision AS m_less_1,
+        (totals.all_n - totals.n_squared / totals.all_n)::double precision AS n_between
+    FROM totals
 ),
 
 -- Nothing is to be estimated from one product, from products of one impression each, or without a click.
 dispersions AS (
     SELECT
-        moments.advertiser_id,
-        moments.k,
-        moments.n,
-        moments.p,
+        moments.*,
         CASE
             WHEN moments.p_q > 0 AND moments.n_between > moments.m_less_1
                 THEN
@@ -98,28 +93,24 @@ dispersions AS (
 
 priors AS (
     SELECT
-        dispersions.advertiser_id,
-        dispersions.k,
-        dispersions.n,
-        dispersions.p,
+        dispersions.*,
         CASE WHEN dispersions.g > 0 THEN greatest(1 / dispersions.g - 1, 0) END AS strength
     FROM dispersions
 ),
 
 smoothed AS (
     SELECT
-        products.advertiser_id,
-        products.product_id,
-        products.clicks,
-        products.impressions,
+        priors.advertiser_id,
+        priors.product_id,
+        priors.clicks,
+        priors.impressions,
         round(
-            coalesce((products.k + priors.strength * priors.p) / (products.n + priors.strength), priors.p)::numeric, 9
+            coalesce((priors.k + priors.strength * priors.p) / (priors.n + priors.strength), priors.p)::numeric, 9
         ) AS smoothed_ctr,
-        products.k * priors.n - products.n * priors.k AS clicks_above_mean,
+        priors.k * priors.all_n - priors.n * priors.all_k AS clicks_above_mean,
         priors.p AS advertiser_ctr,
         priors.strength
-    FROM products
-    INNER JOIN priors ON products.advertiser_id = priors.advertiser_id
+    FROM priors
 ),
 
 ranked AS (
