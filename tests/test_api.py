@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
-from conftest import DAY, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
 from elt.settings import PROJECT
@@ -91,8 +91,8 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
     answer = client.get("/stats/").json()
     assert answer["date"] == DAY
     assert answer["advertisers"] == 2
-    assert answer["advertisers_with_lists"] == {"TopCTR": 2, "TopProduct": 2}
-    for model in ("TopCTR", "TopProduct"):
+    assert answer["advertisers_with_lists"] == dict.fromkeys(MODELS, 2)
+    for model in MODELS:
         lists = {
             (day, advertiser): {
                 e["product_id"]
@@ -126,7 +126,11 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
             404,
             "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20",
         ),
-        ("/recommendations/ACME/TopSellers", 404, "no model 'TopSellers'; the models are TopCTR, TopProduct"),
+        (
+            "/recommendations/ACME/TopSellers",
+            404,
+            "no model 'TopSellers'; the models are SmoothedCTR, TopCTR, TopProduct",
+        ),
         (
             "/recommendations/ACME/TopCTR?date=2020-01-01",
             404,

@@ -34,7 +34,7 @@ ALTER TABLE marts.model_agreement ADD COLUMN rank_correlation double precision;
 COMMENT ON COLUMN marts.model_agreement.rank_correlation IS
 'Spearman''s rank correlation of the products on both lists, -1 to 1. Null: fewer than 2 in common';
 CREATE INDEX model_agreement_most_first
-ON marts.model_agreement (date, jaccard DESC, advertiser_id, model, other_model);
+ON marts.model_agreement (date, model, other_model, jaccard DESC, advertiser_id);
 
 CREATE TABLE marts.advertiser_daily (
     date date NOT NULL,
