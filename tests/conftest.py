@@ -107,6 +107,9 @@ class Night:
         connect, settings = self.warehouse.connect, self.settings
         return steps.catch_up(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
 
+    def forget(self, day: str = DAY) -> None:
+        steps.forget(day, self.warehouse.connect, self.settings)
+
     def run(self, day: str = DAY, **options: Any) -> list[str]:
         self.load(day, **options)
         self.rank(day)
@@ -134,6 +137,9 @@ class Night:
             "WHERE date = %s ORDER BY advertiser_id, rank",
             day,
         )
+
+    def lists(self, day: str = DAY) -> tuple[list[tuple[Any, ...]], ...]:
+        return self.top_ctr(day), self.top_product(day), self.smoothed_ctr(day)
 
     def accounting(self, source: str, day: str = DAY) -> dict[str, int]:
         columns = ("delivered", "kept", "other_day", "inactive", "rejected")

@@ -40,7 +40,7 @@ def expected(logs_folder: Path) -> dict[str, tuple[list, list, list]]:
 
 
 def lists(night: Night) -> dict[str, tuple[list, list, list]]:
-    return {day: (night.top_ctr(day), night.top_product(day), night.smoothed_ctr(day)) for day in DAYS}
+    return {day: night.lists(day) for day in DAYS}
 
 
 @pytest.mark.chaos

@@ -52,8 +52,7 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
     with conn, conn.cursor() as cursor:
         for table in ("staging.loads", "staging.active_advertisers", "staging.product_daily", "models.candidates"):
             cursor.execute(f"DELETE FROM {table} WHERE date = %s", (day,))
-        cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '') RETURNING load_id", (day,))
-        (load_id,) = cursor.fetchone()
+        cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '')", (day,))
         active = [(day, advertiser) for advertiser in content.active]
         execute_values(cursor, "INSERT INTO staging.active_advertisers VALUES %s", active)
         counts = [(day, *key, *row) for key, row in content.counts.items()]
