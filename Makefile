@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 PORT ?= 8000
 EVENTS ?= 1000000
 
-.PHONY: help demo test chaos bench lint format setup pins clean
+.PHONY: help demo test chaos bench quality docs lint format setup pins clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ chaos: setup ## The long form of the tests that break things: about 13 minutes
 
 bench: setup ## Time the night by step, and the client's memory (EVENTS=1000000)
 	@exec $(BIN)/python -m bench.night --events $(EVENTS)
+
+quality: setup ## How good the models' lists are, on planted truth: about 3 minutes
+	@exec $(BIN)/python -m bench.quality
+
+docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL
+	@exec $(BIN)/python -m local.describe
 
 lint: setup ## Check Python (ruff) and SQL (sqlfluff)
 	$(BIN)/ruff format --check .

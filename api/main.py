@@ -131,12 +131,63 @@ def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) 
 def stats(
     request: Request,
     database: Warehouse,
+    date: Day = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
-    """Advertisers, how much their lists vary from day to day, and how far the models agree."""
-    row = database.fetch("stats", limit=limit)
+    """Advertisers, events, how much lists vary, how far models agree, and what became of the lists the day after."""
+    row = database.fetch("stats", limit=limit, date=date)
     if row is None:
-        raise HTTPException(404, "nothing is published yet")
+        raise HTTPException(404, _what_is_wrong(database, date=date))
+    return _json(request, *row)
+
+
+@api.get(
+    "/stats/{advertiser_id}",
+    response_model=schema.AdvertiserStats,
+    responses=KEPT | _problems(404, 414, 422, 503),
+    summary="Figures about the lists of an advertiser",
+)
+def stats_advertiser(request: Request, database: Warehouse, advertiser_id: AdvertiserId, date: Day = None) -> Response:
+    """The same for one advertiser, active on the newest published day, or on `date`."""
+    row = database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
+    if row is None:
+        raise HTTPException(404, _what_is_wrong(database, advertiser_id, date=date))
+    return _json(request, *row)
+
+
+@api.get(
+    "/advertisers",
+    response_model=schema.Advertisers,
+    responses=KEPT | _problems(404, 414, 422, 503),
+    summary="The active advertisers",
+)
+def advertisers(
+    request: Request,
+    database: Warehouse,
+    date: Day = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="How many at most")] = 1000,
+    after: Annotated[
+        str, Query(max_length=64, pattern=r"^[^\x00]*$", description="Those whose id sorts after this one (byte order)")
+    ] = "",
+) -> Response:
+    """Who was active on the newest published day, or on `date`, with the events of the day, in order of the id."""
+    row = database.fetch("advertisers", date=date, limit=limit, after=after)
+    if row is None:
+        raise HTTPException(404, _what_is_wrong(database, date=date))
+    return _json(request, *row)
+
+
+@api.get(
+    "/models",
+    response_model=schema.Models,
+    responses=KEPT | _problems(404, 414, 422, 503),
+    summary="The models there are",
+)
+def models(request: Request, database: Warehouse, date: Day = None) -> Response:
+    """Which models have lists on the newest published day, or on `date`, and which SQL made them."""
+    row = database.fetch("models", date=date)
+    if row is None:
+        raise HTTPException(404, _what_is_wrong(database, date=date))
     return _json(request, *row)
 
 
@@ -169,7 +220,9 @@ def _json(request: Request, body: str, version: int, cache_control: str = FOR_NO
     return Response(body, headers={"Cache-Control": cache_control}, media_type="application/json")
 
 
-def _what_is_wrong(database: Database, advertiser_id: str, model: str | None = None, date: Date | None = None) -> str:
+def _what_is_wrong(
+    database: Database, advertiser_id: str | None = None, model: str | None = None, date: Date | None = None
+) -> str:
     """Why there is no answer, and what would have one."""
     row = database.fetch("what_exists", advertiser_id=advertiser_id)
     assert row is not None
@@ -177,12 +230,14 @@ def _what_is_wrong(database: Database, advertiser_id: str, model: str | None = N
     day = str(date or last_day)
     if last_day is None:
         return "nothing is published yet"
-    if last_active is None:
+    if advertiser_id is not None and last_active is None:
         return f"no advertiser {advertiser_id!r} on the active list of any published day, {first_day} to {last_day}"
     if model is not None and _spelling(model) not in map(_spelling, models):
         return f"no model {model!r}; the models are {', '.join(models)}"
     if not first_day <= day <= last_day:
         return f"nothing is published for {day}; the published days are {first_day} to {last_day}"
+    if advertiser_id is None:
+        return f"nothing is published for {day}, a gap in the published days {first_day} to {last_day}"
     return f"advertiser {advertiser_id!r} has no list for {day}: it was not active, or the day is not published"
 
 

@@ -36,7 +36,8 @@ with DAG(
     1. **FiltrarDatos** lands the raw logs with COPY, keeps the events of active advertisers, counts them per product.
        Logs that are late are waited for: it retries for about four hours, then fails.
     2. One task a file in `sql/models` (**TopCTR**, **TopProduct**, ...) ranks the products.
-    3. **DBWriting** replaces the day's lists in one transaction, if every audit in `sql/audits` holds.
+    3. **DBWriting** replaces the day's lists in one transaction, if every audit in `sql/audits` holds. Then it ranks
+       again the published lists of later days that look back on this one, and deletes what is older than is kept.
 
     Running a day again is safe and changes nothing unless the logs or the SQL changed. Any past days:
     `airflow backfill create --dag-id recommendations --from-date 2024-11-20 --to-date 2024-11-27`, or by hand, one day:
@@ -80,7 +81,10 @@ with DAG(
 
     @task(task_id="DBWriting", outlets=[Asset("recommendations")])
     def publish() -> None:
-        run_step(steps.publish, models=MODELS, run_id=get_current_context()["run_id"])
+        run_id = get_current_context()["run_id"]
+        run_step(steps.publish, models=MODELS, run_id=run_id)
+        run_step(steps.catch_up, models=MODELS, open_s3=connections.s3, run_id=run_id)
+        run_step(steps.forget)
 
     built = [build_model.override(task_id=model.name)(index) for index, model in enumerate(MODELS)]
     filter_events() >> built >> publish()

@@ -3,14 +3,20 @@
 import argparse
 import os
 import sys
+from datetime import date
 from getpass import getpass
 
+import boto3
 import psycopg2
+from botocore.exceptions import BotoCoreError
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import encrypt_password
 
 from elt.errors import PipelineError
 from elt.migrate import migrate
+from elt.rebuild import rebuild
+from elt.settings import load_settings
+from elt.warehouse import PATIENCE
 
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
@@ -18,27 +24,60 @@ ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_ana
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m elt",
-        description="Works on the warehouse that DATABASE_URL (a libpq URI of its owner) names.",
+        description="Works on the warehouse that DATABASE_URL names: a libpq URI, of its owner to migrate and to give "
+        "passwords, of recommendations_pipeline to rebuild.",
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("migrate", help="bring the database to the current schema; does nothing on a current one")
     password = commands.add_parser("password", help="give a role a password, read from standard input")
     password.add_argument("role", choices=ROLES)
+    days = commands.add_parser(
+        "rebuild",
+        help="load, rank and publish a range of days from S3, without Airflow",
+        description="Loads, ranks and publishes every day of the range from the logs on S3, oldest first, a line each. "
+        "Settings as for the DAG, from the environment. Days that are loaded already are not read again: one that was "
+        "stopped is simply started again. Safe beside the nightly run. A day that fails does not stop the others.",
+        epilog="Exit status: 0 every day is published, 1 some failed (their lines say why), 2 wrong arguments.",
+    )
+    day = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD", "required": True}
+    days.add_argument("--from", dest="first", help="first log day", **day)
+    days.add_argument("--to", dest="last", help="last log day", **day)
+    days.add_argument("--reload", action="store_true", help="read the logs again even if the objects have not changed")
     arguments = parser.parse_args()
+    if arguments.command == "rebuild" and arguments.first > arguments.last:
+        parser.error(f"--from {arguments.first} is after --to {arguments.last}")
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        whom = "recommendations_pipeline" if arguments.command == "rebuild" else "the warehouse's owner"
+        print(f"DATABASE_URL is not set; set it to the libpq URI of {whom}", file=sys.stderr)
+        return 1
     try:
-        url = os.environ["DATABASE_URL"]
         if arguments.command == "migrate":
             print("\n".join(migrate(url)) or "nothing to do: the schema is current")
+        elif arguments.command == "rebuild":
+            return _rebuild(url, arguments)
         else:
             _set_password(url, arguments.role)
-    except KeyError:
-        print("DATABASE_URL is not set; set it to the libpq URI of the warehouse's owner", file=sys.stderr)
-        return 1
-    except (PipelineError, psycopg2.Error) as error:
+    except (PipelineError, psycopg2.Error, BotoCoreError) as error:
         print(f"{arguments.command}: {str(error).strip()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _rebuild(url: str, arguments: argparse.Namespace) -> int:
+    failed = rebuild(
+        arguments.first,
+        arguments.last,
+        lambda: psycopg2.connect(url, **PATIENCE),
+        boto3.client("s3"),
+        load_settings(),
+        lambda line: print(line, flush=True),
+        arguments.reload,
+    )
+    if failed:
+        print(f"{len(failed)} of {(arguments.last - arguments.first).days + 1} days failed", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _set_password(url: str, role: str) -> None:

@@ -4,6 +4,7 @@ Run by a person or a deployment as the owner of the database; never by the DAG, 
 """
 
 import logging
+from collections.abc import Iterable
 
 import psycopg2
 import yoyo
@@ -15,6 +16,15 @@ from yoyo.connections import DatabaseURI
 
 from elt import sql, warehouse
 from elt.errors import PipelineError
+
+LIST_COLUMNS = {
+    "date": "date",
+    "advertiser_id": "text",
+    "rank": "smallint",
+    "product_id": "text",
+    "score": "double precision",
+}
+"""What the view of every model has from marts.recommendations, with the types there."""
 
 log = logging.getLogger(__name__)
 
@@ -60,22 +70,23 @@ def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
     file = f"sql/models/{model.file.name}"
     selected = _columns(cursor, model, file)
     figures = [name for name in selected if name not in sql.MODEL_COLUMNS]
-    wanted = {"date": "date", "advertiser_id": "text", "rank": "smallint", "product_id": "text"}
-    wanted |= {"score": "double precision"} | {name: selected[name] for name in figures}
-    comment = model.query().splitlines()[0].removeprefix("-- ")
+    wanted = LIST_COLUMNS | {name: selected[name] for name in figures}
+    comments = _comments(cursor, model, file, wanted)
     cursor.execute(
-        "SELECT attname, format_type(atttypid, NULL), obj_description(attrelid, 'pg_class') FROM pg_attribute "
-        "WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+        "SELECT attname, format_type(atttypid, NULL), col_description(attrelid, attnum), "
+        "obj_description(attrelid, 'pg_class') "
+        "FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
         (f"marts.{model.relation}",),
     )
     found = cursor.fetchall()
-    existing = {name: type_ for name, type_, _ in found}
+    existing = {name: type_ for name, type_, *_ in found}
     if list(existing.items()) != list(wanted.items())[: len(existing)]:
         raise PipelineError(
             f"{file}: marts.{model.relation} has the columns {_listed(existing)}; a model may add figures at the end, "
             f"but {_listed(wanted)} takes away, moves or retypes some. Make it a new model: {model.relation}_v2.sql"
         )
-    if existing == wanted and found[0][2] == comment:
+    title = f"{model.name}: {model.title} Grain: log day, advertiser, rank. Its SQL: {file}"
+    if existing == wanted and {row[0]: row[2] for row in found} == comments and found[0][3] == title:
         return []
     lists, entry = identifiers.Identifier("marts", "recommendations"), identifiers.SQL("")
     if figures:
@@ -88,17 +99,31 @@ def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
         identifiers.SQL(
             "CREATE OR REPLACE VIEW {view} AS "
             "SELECT {columns} FROM {lists} AS lists{entry} WHERE lists.model = {model}; "
-            "COMMENT ON VIEW {view} IS {comment}"
+            "COMMENT ON VIEW {view} IS {title}"
         ).format(
             view=identifiers.Identifier("marts", model.relation),
             columns=identifiers.SQL(", ").join(columns),
             lists=lists,
             entry=entry,
             model=identifiers.Literal(model.name),
-            comment=identifiers.Literal(comment),
+            title=identifiers.Literal(title),
         )
     )
+    for name, comment in comments.items():
+        column = identifiers.Identifier("marts", model.relation, name)
+        cursor.execute(identifiers.SQL("COMMENT ON COLUMN {} IS %s").format(column), (comment,))
     return [f"made the view marts.{model.relation} of {file}"]
+
+
+def _comments(cursor: Cursor, model: sql.Model, file: str, columns: Iterable[str]) -> dict[str, str]:
+    """What each column of the model's view is: as its file says, else marts.recommendations, else which file to ask."""
+    cursor.execute(
+        "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute "
+        "WHERE attrelid = 'marts.recommendations'::regclass AND attnum > 0"
+    )
+    known = dict(cursor.fetchall())
+    said = model.figures
+    return {name: said.get(name) or (known.get(name)) or f"Figure of the model; {file}" for name in columns}
 
 
 def _listed(columns: dict[str, str]) -> str:

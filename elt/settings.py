@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     """A source with a larger share of unreadable lines fails the day."""
     max_advertiser_drop: float = Field(0.5, ge=0, le=1)
     """An active list that is shorter than the previous day's by a larger share fails the day."""
+    keep_days: int = Field(1826, ge=60)
+    """Days that published lists, their figures and the daily counts are kept, back from the newest published day."""
+    keep_working_days: int = Field(30, ge=1)
+    """Days that rejected lines and ranked candidates are kept after their day was loaded."""
     git_revision: str = ""
     """Recorded with each publication; by default what git says of the project's folder."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from elt.errors import PipelineError
@@ -26,9 +27,28 @@ class Model:
         """The name of the model's view in marts."""
         return self.file.stem
 
+    @property
+    def title(self) -> str:
+        """What the model is, as the first line of its file says after the name."""
+        return self._lines()[0].partition(":")[2].strip()
+
+    @property
+    def looks_back(self) -> int:
+        """How many days before the log day the model reads: the largest N of `%(ds)s::date - N` in its SQL."""
+        return max(map(int, re.findall(r"%\(ds\)s::date\s*-\s*(\d+)", self.file.read_text())), default=0)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """What the lines `-- name: text` of the file's opening comment say of the columns that it selects."""
+        opening = takewhile(lambda line: line.startswith("--"), self._lines()[1:])
+        return dict(re.findall(r"^-- (\w+): (.+)$", "\n".join(opening), re.M))
+
     def query(self) -> str:
         """The file's text without a final semicolon, so that it can stand inside a statement."""
         return _query(self.file)
+
+    def _lines(self) -> list[str]:
+        return self.file.read_text().splitlines()
 
 
 def read(name: str) -> str:

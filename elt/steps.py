@@ -6,10 +6,12 @@ leaves what others read as it was.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -121,6 +123,8 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day, shared=True)
         warehouse.lock_model(conn, day, model.name)
+        # One snapshot for what is ranked and what is recorded as read, or a load that ends in between would be missed.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SELECT FROM staging.loads WHERE date = %(ds)s::date", key)
         if not cursor.rowcount:
             raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")
@@ -142,7 +146,8 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
                 key,
             )
         rows = cursor.rowcount
-        warehouse.run(cursor, "candidates/builds", sql_file=file, sql_version=sql.version(model.file), **key)
+        built = {"sql_file": file, "sql_version": sql.version(model.file), "sql_text": model.file.read_text()}
+        warehouse.run(cursor, "candidates/builds", looks_back=model.looks_back, **built, **key)
         ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
         _unload(cursor, ordered, s3, settings.intermediate(day, model.name))
         conn.commit()
@@ -170,13 +175,60 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         warehouse.run(cursor, "marts/active_advertisers", **params)
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)
         changed = [row[0] for row in cursor.fetchall()]
-        warehouse.run(cursor, "marts/list_changes", **params)
-        warehouse.run(cursor, "marts/model_agreement", **params)
+        warehouse.run(cursor, "marts/sql_versions", git_revision=settings.revision(), **params)
+        for figures in ("list_changes", "list_variation", "model_agreement", "daily", "evaluation"):
+            warehouse.run(cursor, f"marts/{figures}", **params)
         warehouse.audit(cursor, "publication", **params)
         warehouse.run(cursor, "marts/leases")
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed
+
+
+def catch_up(
+    day: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    run_id: str,
+) -> list[str]:
+    """Ranks and publishes again what is published and looks back on a day that was loaded after it was ranked.
+
+    Of the day itself, and of the days after it: so that days run in any order, and several at a time, end with the
+    lists that they have when run one after the other. On an ordinary night there is nothing to do: S3 is not opened.
+
+    Returns the days that it published again. Raises PipelineError when an audit of one of them is broken.
+    """
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "candidates/outdated", ds=day, models=[model.name for model in models])
+        outdated = cursor.fetchall()
+    caught_up = []
+    for later, group in groupby(outdated, key=itemgetter(0)):
+        names = {name for _, name in group}
+        log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(names)))
+        for model in models:
+            if model.name in names:
+                build_model(later, model, connect, open_s3(), settings)
+        try:
+            publish(later, models, connect, settings, run_id=run_id)
+        except NotYet as error:
+            log.info("%s; it will publish the day", error)
+            continue
+        caught_up.append(later)
+    return caught_up
+
+
+def forget(day: str, connect: Connect, settings: Settings) -> None:
+    """Deletes what is older than the settings keep: whole days of everything, and sooner the rejected lines and ranked
+    candidates. What was loaded within `keep_working_days` stays, whatever its day, and so does `day`."""
+    params = {"ds": day, "keep_days": settings.keep_days, "keep_working_days": settings.keep_working_days}
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_publication(conn)
+        warehouse.run(cursor, "retention/working", **params)
+        warehouse.run(cursor, "retention/days", **params)
+        conn.commit()
 
 
 def _is_loaded(cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], version: str) -> bool:

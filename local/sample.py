@@ -80,15 +80,29 @@ def view_events(world: World, day: date, events: int) -> Iterator[list[str]]:
         events -= len(batch)
 
 
-def write(world: World, folder: Path, days: list[date], events: int, progress: Progress | None = None) -> None:
-    """Writes each day's `folder/YYYY-MM-DD/{advertiser_ids,product_views,ads_views}`, `events` lines a log."""
+def write(
+    world: World,
+    folder: Path,
+    days: list[date],
+    events: int,
+    progress: Progress | None = None,
+    views: int | None = None,
+) -> None:
+    """Writes each day's `folder/YYYY-MM-DD/{advertiser_ids,product_views,ads_views}`, `events` lines a log.
+
+    `views`: lines of product_views, where they should be others than `events`.
+    """
     bar = progress.add_task("sample logs", total=2 * events * len(days)) if progress else None
     for day in days:
         target = folder / str(day)
         target.mkdir(parents=True, exist_ok=True)
         (target / "advertiser_ids").write_text("advertiser_id\n" + "".join(f"{a}\n" for a in world.active))
         for name, header, batches in (
-            ("product_views", "advertiser_id,product_id,date\n", view_events(world, day, events)),
+            (
+                "product_views",
+                "advertiser_id,product_id,date\n",
+                view_events(world, day, events if views is None else views),
+            ),
             ("ads_views", "advertiser_id,product_id,type,date\n", ad_events(world, day, events)),
         ):
             with (target / name).open("w") as log:

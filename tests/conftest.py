@@ -25,6 +25,7 @@ from local.airflow import free_port
 from local.postgres import MASTER, Postgres
 
 DAY = "2024-11-20"
+MODELS = ["SmoothedCTR", "TopCTR", "TopProduct"]
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
 URIS = ("advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri")
@@ -102,10 +103,19 @@ class Night:
     def publish(self, day: str = DAY) -> list[str]:
         return steps.publish(day, sql.models(), self.warehouse.connect, self.settings, run_id="test")
 
+    def catch_up(self, day: str = DAY) -> list[str]:
+        connect, settings = self.warehouse.connect, self.settings
+        return steps.catch_up(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
+
+    def forget(self, day: str = DAY) -> None:
+        steps.forget(day, self.warehouse.connect, self.settings)
+
     def run(self, day: str = DAY, **options: Any) -> list[str]:
         self.load(day, **options)
         self.rank(day)
-        return self.publish(day)
+        changed = self.publish(day)
+        self.catch_up(day)
+        return changed
 
     def top_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(
@@ -120,6 +130,16 @@ class Night:
             "WHERE date = %s ORDER BY advertiser_id, rank",
             day,
         )
+
+    def smoothed_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
+        return self.warehouse.rows(
+            "SELECT advertiser_id, rank, product_id, smoothed_ctr, clicks, impressions, days FROM marts.smoothed_ctr "
+            "WHERE date = %s ORDER BY advertiser_id, rank",
+            day,
+        )
+
+    def lists(self, day: str = DAY) -> tuple[list[tuple[Any, ...]], ...]:
+        return self.top_ctr(day), self.top_product(day), self.smoothed_ctr(day)
 
     def accounting(self, source: str, day: str = DAY) -> dict[str, int]:
         columns = ("delivered", "kept", "other_day", "inactive", "rejected")

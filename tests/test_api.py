@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from conftest import DAY, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
 from api.database import Database
@@ -107,8 +107,8 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
     answer = client.get("/stats/").json()
     assert answer["date"] == DAY
     assert answer["advertisers"] == 2
-    assert answer["advertisers_with_lists"] == {"TopCTR": 2, "TopProduct": 2}
-    for model in ("TopCTR", "TopProduct"):
+    assert answer["advertisers_with_lists"] == dict.fromkeys(MODELS, 2)
+    for model in MODELS:
         lists = {
             (day, advertiser): {
                 e["product_id"]
@@ -117,9 +117,8 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
             for day in (BEFORE, DAY)
             for advertiser in ("ACME", "BOLT")
         }
-        assert answer["most_varying"][model] == [
-            {"advertiser_id": a, "replaced_share": pytest.approx(len(lists[DAY, a] - lists[BEFORE, a]) / 20), "days": 1}
-            for a in ("ACME", "BOLT")
+        assert [(v["advertiser_id"], v["replaced_share"], v["days"]) for v in answer["most_varying"][model]] == [
+            (a, pytest.approx(len(lists[DAY, a] - lists[BEFORE, a]) / 20), 1) for a in ("ACME", "BOLT")
         ]
     for agreement in answer["agreement"]:
         one, other = (
@@ -131,7 +130,54 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
         )
         assert agreement["common"] == len(one & other)
         assert agreement["jaccard"] == pytest.approx(len(one & other) / len(one | other))
-    assert len(client.get("/stats?limit=1").json()["agreement"]) == 1
+    assert len(client.get("/stats?limit=1").json()["agreement"]) == 3, "one for each pair of models"
+    assert answer["totals"]["day"] == {"impressions": 500, "clicks": 100, "ctr": 0.2, "views": 188}
+    assert answer["lines"]["ads_views"]["rejected"] == 0
+    assert answer["evaluation"]["TopCTR"]["lists_of"] == BEFORE
+    older = client.get(f"/stats?date={BEFORE}").json()
+    assert (older["date"], older["newest"], older["evaluation"]) == (BEFORE, DAY, {})
+    assert older["most_varying"] == {model: [] for model in MODELS}
+
+
+def test_stats_of_an_advertiser(client: httpx.Client) -> None:
+    every, one = client.get("/stats/").json(), client.get("/stats/BOLT/").json()
+    assert (one["advertiser_id"], one["date"]) == ("BOLT", DAY)
+    assert set(one["lists"]) == set(MODELS)
+    for model, figures in one["lists"].items():
+        assert figures["count"] == 20
+        varying = {v["advertiser_id"]: v for v in every["most_varying"][model]}["BOLT"]
+        assert varying == {"advertiser_id": "BOLT", **figures["week"]}
+    assert [{"advertiser_id": "BOLT", **pair} for pair in one["agreement"]] == sorted(
+        (pair for pair in every["agreement"] if pair["advertiser_id"] == "BOLT"), key=lambda pair: pair["models"]
+    )
+    assert one["totals"]["day"] == {"products": 25, "impressions": 250, "clicks": 50, "ctr": 0.2, "views": 94}
+    assert client.get(f"/stats/BOLT?date={BEFORE}").json()["lists"]["TopCTR"]["replaced_share"] is None
+
+
+def test_advertisers_by_the_page(client: httpx.Client) -> None:
+    everyone = client.get("/advertisers/").json()
+    assert (everyone["date"], everyone["active"], everyone["count"]) == (DAY, 2, 2)
+    assert [a["advertiser_id"] for a in everyone["advertisers"]] == ["ACME", "BOLT"]
+    first = client.get("/advertisers?limit=1").json()
+    second = client.get("/advertisers", params={"after": first["advertisers"][-1]["advertiser_id"]}).json()
+    assert first["advertisers"] + second["advertisers"] == everyone["advertisers"]
+    assert (second["active"], second["count"]) == (2, 1)
+
+
+def test_models_and_the_sql_that_made_their_lists(client: httpx.Client, delivered: Night) -> None:
+    found = client.get("/models/").json()["models"]
+    assert [model["model"] for model in found] == MODELS
+    assert found[1]["figures"] == ["ctr", "clicks", "impressions"]
+    assert (found[0]["days_read"], found[1]["days_read"]) == ([BEFORE, DAY], [DAY])
+    for model in found:
+        file = PROJECT / model["sql_file"]
+        (text,) = delivered.warehouse.rows(
+            "SELECT sql_text FROM marts.sql_versions WHERE sql_version = %s",
+            model["sql_version"],
+            role="recommendations_analyst",
+        )
+        assert text == (file.read_text(),)
+        assert f"-- {model['model']}: {model['title']}" == file.read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +188,11 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
             404,
             "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20",
         ),
-        ("/recommendations/ACME/TopSellers", 404, "no model 'TopSellers'; the models are TopCTR, TopProduct"),
+        (
+            "/recommendations/ACME/TopSellers",
+            404,
+            "no model 'TopSellers'; the models are SmoothedCTR, TopCTR, TopProduct",
+        ),
         (
             "/recommendations/ACME/TopCTR?date=2020-01-01",
             404,
@@ -153,6 +203,21 @@ def test_stats(client: httpx.Client, delivered: Night) -> None:
         ("/recommendations/ACME/TopCTR?date=1732060800", 422, None),
         ("/history/NOBODY", 404, None),
         ("/stats?limit=0", 422, None),
+        ("/stats?date=2020-01-01", 404, None),
+        (
+            "/stats/NOBODY",
+            404,
+            "no advertiser 'NOBODY' on the active list of any published day, 2024-11-19 to 2024-11-20",
+        ),
+        ("/stats/GONE/", 404, None),
+        (
+            "/advertisers?date=2020-01-01",
+            404,
+            "nothing is published for 2020-01-01; the published days are 2024-11-19 to 2024-11-20",
+        ),
+        ("/advertisers?limit=0", 422, None),
+        ("/advertisers?after=%00", 422, None),
+        ("/models?date=2020-01-01", 404, None),
         ("/stats?limit=x", 422, None),
         ("/nothing", 404, "no page '/nothing'; /docs lists what there is"),
         ("/recommendations/A%00B/TopCTR", 422, None),
@@ -255,9 +320,25 @@ def test_the_documented_answers_are_the_real_ones(reader: httpx.Client) -> None:
         ("/recommendations/ACME/TopCTR", "Recommendations"),
         ("/history/ACME", "History"),
         ("/stats", "Stats"),
+        ("/stats/ACME", "AdvertiserStats"),
+        ("/advertisers", "Advertisers"),
+        ("/models", "Models"),
     ):
         (example,) = document["components"]["schemas"][name]["examples"]
-        assert set(reader.get(path).json()) == set(example)
+        answer = reader.get(path).json()
+        assert list(answer) == list(example), path
+        assert_same_keys(answer, example, path)
+
+
+def assert_same_keys(answer: object, example: object, where: str) -> None:
+    """What the example names exists in the answer with the same keys; models and days stand for one another."""
+    if isinstance(answer, list) and isinstance(example, list) and answer and example:
+        assert_same_keys(answer[0], example[0], f"{where}[0]")
+    elif isinstance(answer, dict) and isinstance(example, dict):
+        if not set(answer) & (set(MODELS) | {DAY, BEFORE, "ads_views"}):
+            assert list(answer) == list(example), where
+        for key in set(answer) & set(example):
+            assert_same_keys(answer[key], example[key], f"{where}.{key}")
 
 
 def _kill_connections(warehouse: Warehouse) -> None:

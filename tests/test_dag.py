@@ -18,7 +18,7 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from conftest import DAY, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 
 from elt.settings import PROJECT
 from elt.warehouse import lock_day, lock_model
@@ -40,7 +40,8 @@ def dag() -> Any:
 def test_it_has_the_names_and_the_order_of_the_contract(dag: Any) -> None:
     assert dag.dag_id == "recommendations"
     assert {task: set(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
-        "FiltrarDatos": {"TopCTR", "TopProduct"},
+        "FiltrarDatos": {"SmoothedCTR", "TopCTR", "TopProduct"},
+        "SmoothedCTR": {"DBWriting"},
         "TopCTR": {"DBWriting"},
         "TopProduct": {"DBWriting"},
         "DBWriting": set(),
@@ -131,6 +132,7 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
     assert done.returncode == 0, done.stdout[-3000:]
     assert delivered.warehouse.rows("SELECT model, date::text FROM marts.publications ORDER BY model") == [
         ("MostClicked", DAY),
+        ("SmoothedCTR", DAY),
         ("TopCTR", DAY),
         ("TopProduct", DAY),
     ]
@@ -140,8 +142,8 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
         answer = api.get("/recommendations/ACME/most-clicked").json()
         assert (answer["model"], answer["count"]) == ("MostClicked", 20)
         assert answer["recommendations"][0] == {"rank": 1, "product_id": "p04", "clicks": 4}
-        assert set(api.get("/history/ACME").json()["history"][DAY]) == {"MostClicked", "TopCTR", "TopProduct"}
-        assert len(api.get("/stats").json()["agreement"]) == 2 * 3
+        assert set(api.get("/history/ACME").json()["history"][DAY]) == {"MostClicked", *MODELS}
+        assert len(api.get("/stats").json()["agreement"]) == 2 * 6
     keys = [item["Key"] for item in delivered.s3.list_objects_v2(Bucket=delivered.bucket)["Contents"]]
     assert f"intermediate/date={DAY}/MostClicked.csv.gz" in keys
 
@@ -201,7 +203,7 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
     wait_for(lambda: published(warehouse) == set(days), client, days)
     wait_for(lambda: all(task["state"] == "success" for task in client.tasks("recommendations", days)), client, days)
     tasks = client.tasks("recommendations", days)
-    assert len(tasks) == 12
+    assert len(tasks) == 15
     assert_no_secret_was_written(warehouse, tmp_path / "airflow")
 
     # Logs that have not come yet: the first task waits for them.
@@ -212,10 +214,10 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
         return {task["task_id"]: task["state"] for task in client.tasks("recommendations", [late])}
 
     wait_for(lambda: states().get("FiltrarDatos") == "up_for_retry", client, [late])
-    assert {states()[task] for task in ("TopCTR", "TopProduct", "DBWriting")} == {None}
+    assert {states()[task] for task in (*MODELS, "DBWriting")} == {None}
     assert {task["try_number"] for task in tasks} == {1}
     for day in days:
-        assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [(80,)]
+        assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [(120,)]
 
 
 def assert_no_secret_was_written(warehouse: Warehouse, airflow_home: Path) -> None:
@@ -259,8 +261,8 @@ def test_a_task_killed_at_every_step_is_retried_by_airflow(
     wait_for(lambda: published(warehouse) == {yesterday}, client, days)
     wait_for(lambda: all(t["state"] == "success" for t in client.tasks("recommendations", [yesterday])), client, days)
     tries = {t["task_id"]: t["try_number"] for t in client.tasks("recommendations", [yesterday])}
-    assert tries == {"FiltrarDatos": 2, "TopCTR": 2, "TopProduct": 1, "DBWriting": 2}
-    assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", yesterday) == [(80,)]
+    assert tries == {"FiltrarDatos": 2, "SmoothedCTR": 1, "TopCTR": 2, "TopProduct": 1, "DBWriting": 2}
+    assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", yesterday) == [(120,)]
     chaos.figures.append(
         "kill -9 of Airflow's task process: FiltrarDatos, TopCTR, DBWriting, each retried by Airflow to success"
     )

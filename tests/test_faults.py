@@ -157,7 +157,7 @@ def test_an_s3_that_fails_for_a_while_is_outlasted(delivered: Night, s3_url: str
     active, views, ads = ordinary_logs()
     delivered.deliver(active, views * 40, ads * 40)
     delivered.run()
-    expected = delivered.top_ctr(), delivered.top_product()
+    expected = delivered.lists()
     host, port = s3_url.removeprefix("http://").split(":")
 
     faults = cycle([500, None, 2, 2, None, 503, None, 2, None, 2, None])
@@ -168,7 +168,7 @@ def test_an_s3_that_fails_for_a_while_is_outlasted(delivered: Night, s3_url: str
         runs += 1
         assert runs <= 30, proxy.injected
         delivered.run(reload=True)
-        assert (delivered.top_ctr(), delivered.top_product()) == expected
+        assert delivered.lists() == expected
     proxy.shutdown()
     figures.append(f"S3 faults outlasted: {dict(proxy.injected)}")
 
@@ -233,10 +233,10 @@ def test_days_at_once_in_any_order_do_not_disturb_each_other(night: Night) -> No
     night.deliver(["ACME", "BOLT"], views, ads)
     for day in days:
         night.run(day)
-    expected = {day: (night.top_ctr(day), night.top_product(day)) for day in days}
+    expected = {day: night.lists(day) for day in days}
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda day: night.run(day, reload=True), days[::-1]))
-    assert {day: (night.top_ctr(day), night.top_product(day)) for day in days} == expected
+    assert {day: night.lists(day) for day in days} == expected
 
 
 def test_the_api_outlives_a_restart_and_a_hanging_database(
@@ -371,6 +371,8 @@ def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, deliv
                     f"/history/{part[0]}",
                     f"/recommendations/ACME/TopCTR?date={part[0]}",
                     f"/stats?limit={part[0]}",
+                    f"/stats/{part[0]}?date={part[1]}",
+                    f"/advertisers?after={part[0]}",
                     f"/{part[0]}/{part[1]}/{part[2]}",
                 ]
             )

@@ -4,7 +4,7 @@ import json
 
 import psycopg2
 import pytest
-from conftest import DAY, Night, ordinary_logs
+from conftest import DAY, MODELS, Night, ordinary_logs
 
 from elt import sql, steps
 from elt.errors import NotYet, PipelineError
@@ -14,11 +14,18 @@ def everything(night: Night) -> dict[str, list]:
     tables = (
         "marts.recommendations",
         "marts.publications",
+        "marts.sql_versions",
         "marts.list_changes",
+        "marts.list_variation",
         "marts.model_agreement",
         "marts.active_advertisers",
+        "marts.advertiser_daily",
+        "marts.daily",
+        "marts.advertiser_evaluation",
+        "marts.evaluation",
         "marts.top_ctr",
         "marts.top_product",
+        "marts.smoothed_ctr",
         "staging.product_daily",
         "staging.accounting",
         "staging.source_objects",
@@ -27,13 +34,13 @@ def everything(night: Night) -> dict[str, list]:
 
 
 def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
-    assert delivered.run() == ["TopCTR", "TopProduct"]
+    assert delivered.run() == MODELS
     before = everything(delivered)
     files = {
         key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
-        for key in ("TopCTR", "TopProduct", "ads_views", "product_views")
+        for key in (*MODELS, "ads_views", "product_views")
     }
-    assert len(before["marts.recommendations"]) == 80
+    assert len(before["marts.recommendations"]) == 120
     assert delivered.run() == []
     assert everything(delivered) == before
     assert delivered.run(reload=True) == []
@@ -46,7 +53,7 @@ def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
     delivered.run()
     before = delivered.top_product()
     delivered.deliver(*ordinary_logs(shift=3))
-    assert delivered.run() == ["TopCTR", "TopProduct"]
+    assert delivered.run() == MODELS
     assert delivered.top_product() != before
     assert len(delivered.top_product()) == 40
 
@@ -89,7 +96,7 @@ def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night
     listener.poll()
     told = [json.loads(notice.payload) for notice in listener.notifies]
     listener.close()
-    assert told == [{"date": DAY, "model": "TopCTR"}, {"date": DAY, "model": "TopProduct"}]
+    assert told == [{"date": DAY, "model": model} for model in MODELS]
 
 
 @pytest.mark.parametrize(
@@ -127,14 +134,14 @@ def test_models_built_from_another_load_are_not_published_together(delivered: Ni
     delivered.rank()
     delivered.deliver(*ordinary_logs(shift=1))
     delivered.load()
-    with pytest.raises(NotYet, match="TopCTR, TopProduct: not built from the day's newest load"):
+    with pytest.raises(NotYet, match="SmoothedCTR, TopCTR, TopProduct: not built from the day's newest load"):
         delivered.publish()
     delivered.rank()
-    assert delivered.publish() == ["TopCTR", "TopProduct"]
+    assert delivered.publish() == MODELS
 
 
 def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
-    with pytest.raises(PipelineError, match=r"TopCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
+    with pytest.raises(PipelineError, match=r"SmoothedCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
         delivered.rank()
 
 
@@ -177,3 +184,98 @@ def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
     (tmp_path / "my_model.sql").write_text("-- TheModel: x\nSELECT 1")
     with pytest.raises(PipelineError, match=r"my_model\.sql: the first line must be '-- Name: what the model is'"):
         sql.models(tmp_path)
+
+
+EARLIER = "2024-11-18"
+
+
+def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back_on_it(delivered: Night) -> None:
+    """As two days of a backfill that overtake each other: in the end the lists are those of the right order."""
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    assert {row[6] for row in delivered.smoothed_ctr()} == {1}, "a list of one day's counts"
+    delivered.load(EARLIER)
+    query = "SELECT date::text, model, newly_loaded::text FROM marts.outdated_lists"
+    assert delivered.warehouse.rows(query, role="recommendations_analyst") == [(DAY, "SmoothedCTR", EARLIER)]
+    delivered.rank(EARLIER)
+    delivered.publish(EARLIER)
+    before = everything(delivered)
+    assert delivered.catch_up(EARLIER) == [DAY]
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}
+    assert delivered.warehouse.rows(query) == []
+    assert delivered.warehouse.rows(
+        "SELECT days_read::text[] FROM marts.publications WHERE date = %s AND model = 'SmoothedCTR'", DAY
+    ) == [([EARLIER, DAY],)]
+    after = everything(delivered)
+    changed = {table for table in after if after[table] != before[table]}
+    assert "marts.top_ctr" not in changed, "only the model that looks back is ranked again"
+    assert changed > {"marts.smoothed_ctr", "marts.publications", "marts.list_changes"}
+    caught_up = delivered.smoothed_ctr()
+    for day in (EARLIER, DAY):
+        delivered.run(day, reload=True)
+    assert delivered.smoothed_ctr() == caught_up
+    assert delivered.catch_up(EARLIER) == delivered.catch_up(DAY) == []
+
+
+def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Night, monkeypatch) -> None:
+    """What is ranked and what is recorded as read are of one moment."""
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.load()
+    run = steps.warehouse.run
+
+    def load_in_between(cursor, name, **params):
+        if name == "candidates/builds" and params["model"] == "SmoothedCTR":
+            monkeypatch.undo()
+            delivered.load(EARLIER)
+        run(cursor, name, **params)
+
+    monkeypatch.setattr(steps.warehouse, "run", load_in_between)
+    delivered.rank()
+    delivered.publish()
+    assert {row[6] for row in delivered.smoothed_ctr()} == {1}
+    assert delivered.catch_up() == [DAY]
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}
+
+
+def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night: Night) -> None:
+    days = [f"2024-09-{n:02}" for n in (1, 2)] + ["2024-11-19", DAY]
+    for shift, day in enumerate(days):
+        active, views, ads = ordinary_logs(day, shift)
+        night.change(max_rejected_share=1.0)
+        night.deliver(active, views, ads)
+        night.put("ads_views", night.object("ads_views") + b"unreadable\n")
+        night.run(day)
+    tables = sorted(
+        table
+        for (table,) in night.warehouse.rows(
+            "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+            "WHERE attname = 'date' AND relkind = 'r' "
+            "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
+        )
+    )
+    assert len(tables) >= 18
+
+    def kept() -> dict[str, list[str]]:
+        return {
+            t: [d for (d,) in night.warehouse.rows(f"SELECT DISTINCT date::text FROM {t} ORDER BY 1")] for t in tables
+        }
+
+    before = kept()
+    night.change(keep_days=60, keep_working_days=30)
+    night.forget()
+    assert kept() == before, "loaded a moment ago: somebody wanted these days"
+    night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    night.forget()
+    after = kept()
+    assert after["staging.rejected_lines"] == after["models.candidates"] == []
+    for table in set(tables) - {"staging.rejected_lines", "models.candidates"}:
+        assert after[table] == [day for day in before[table] if day > "2024-10"], table
+    assert after["marts.recommendations"] == days[2:]
+    assert night.publish() == [], "a retry of DBWriting finds its lists published"
+    night.change(keep_days=10_000)
+    night.forget()
+    assert kept() == after

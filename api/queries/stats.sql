@@ -1,91 +1,185 @@
--- GET /stats: the newest published day, and how the lists changed over the last 7 published days, as JSON text.
--- Parameters: limit, how many advertisers each ranking names. No row when nothing is published.
-WITH newest AS (
+-- GET /stats: a published day, and the 7 published days that end with it, as JSON text.
+-- Parameters: limit, how many advertisers each ranking names; date, or NULL for the newest published day.
+-- No row when nothing is published, or not the date. Formulas: sql/marts/list_changes.sql, list_variation.sql,
+-- model_agreement.sql, evaluation.sql, daily.sql.
+WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
+    WHERE %(date)s::date IS NULL OR publications.date = %(date)s::date
+),
+
+published AS (
+    SELECT publications.*
+    FROM marts.publications
+    INNER JOIN day ON publications.date = day.date
 ),
 
 week AS (
     SELECT DISTINCT publications.date
     FROM marts.publications
+    INNER JOIN day ON publications.date <= day.date
     ORDER BY publications.date DESC
     LIMIT 7
 ),
 
 variation AS (
     SELECT
-        list_changes.model,
-        list_changes.advertiser_id,
-        avg(list_changes.replaced_share) AS replaced_share,
-        count(*) AS days,
-        row_number() OVER (
-            PARTITION BY list_changes.model
-            ORDER BY avg(list_changes.replaced_share) DESC, list_changes.advertiser_id ASC
-        ) AS place
-    FROM marts.list_changes
-    WHERE list_changes.date IN (SELECT week.date FROM week)
-    GROUP BY list_changes.model, list_changes.advertiser_id
-),
-
-variation_by_model AS (
-    SELECT
-        variation.model,
-        json_agg(
-            json_build_object(
-                'advertiser_id', variation.advertiser_id,
-                'replaced_share', variation.replaced_share,
-                'days', variation.days
-            )
-            ORDER BY variation.place
+        published.model,
+        coalesce(
+            json_agg(
+                json_build_object(
+                    'advertiser_id', list_variation.advertiser_id,
+                    'replaced_share', list_variation.replaced_share,
+                    'rank_weighted_change', list_variation.rank_weighted_change,
+                    'days', list_variation.days
+                )
+                ORDER BY list_variation.place
+            ) FILTER (WHERE list_variation.place IS NOT NULL),
+            '[]'
         ) AS advertisers
-    FROM variation
-    WHERE variation.place <= %(limit)s::integer
-    GROUP BY variation.model
+    FROM published
+    LEFT JOIN marts.list_variation
+        ON
+            published.date = list_variation.date
+            AND published.model = list_variation.model
+            AND list_variation.place <= %(limit)s::integer
+    GROUP BY published.model
 ),
 
 agreement AS (
     SELECT
-        model_agreement.advertiser_id,
-        json_build_array(model_agreement.model, model_agreement.other_model) AS models,
-        model_agreement.common,
-        model_agreement.jaccard
-    FROM marts.model_agreement
-    INNER JOIN newest ON model_agreement.date = newest.date
-    ORDER BY model_agreement.jaccard DESC, model_agreement.advertiser_id ASC, model_agreement.other_model ASC
-    LIMIT %(limit)s::integer
+        most.advertiser_id,
+        json_build_array(one.model, another.model) AS models,
+        most.common,
+        most.jaccard,
+        most.rank_correlation
+    FROM published AS one
+    INNER JOIN published AS another ON one.model < another.model
+    INNER JOIN LATERAL (
+        SELECT model_agreement.*
+        FROM marts.model_agreement
+        WHERE
+            model_agreement.date = one.date
+            AND model_agreement.model = one.model
+            AND model_agreement.other_model = another.model
+        ORDER BY model_agreement.jaccard DESC, model_agreement.advertiser_id ASC
+        LIMIT %(limit)s::integer
+    ) AS most ON TRUE
+    ORDER BY most.jaccard DESC, most.advertiser_id ASC, one.model ASC, another.model ASC
+),
+
+totals AS (
+    SELECT
+        min(week.date) AS first_day,
+        count(daily.date) AS days,
+        coalesce(sum(daily.impressions), 0) AS impressions,
+        coalesce(sum(daily.clicks), 0) AS clicks,
+        coalesce(sum(daily.views), 0) AS views
+    FROM week
+    LEFT JOIN marts.daily ON week.date = daily.date
+),
+
+sources AS (
+    SELECT
+        listed.source ->> 'source' AS name,
+        sum((listed.source ->> 'lines')::bigint) AS delivered,
+        sum((listed.source ->> 'rejected')::bigint) AS rejected
+    FROM published
+    CROSS JOIN LATERAL jsonb_array_elements(published.sources) AS listed (source)
+    WHERE published.model = (SELECT min(any_model.model) FROM published AS any_model)
+    GROUP BY listed.source ->> 'source'
+),
+
+evaluated AS (
+    SELECT
+        evaluation.model,
+        json_build_object(
+            'lists_of', max(evaluation.date),
+            'ctr', (array_agg(evaluation.ctr ORDER BY evaluation.date DESC))[1],
+            'average_ctr', (array_agg(evaluation.average_ctr ORDER BY evaluation.date DESC))[1],
+            'lift', (array_agg(evaluation.lift ORDER BY evaluation.date DESC))[1],
+            'click_share', (array_agg(evaluation.click_share ORDER BY evaluation.date DESC))[1],
+            'view_share', (array_agg(evaluation.view_share ORDER BY evaluation.date DESC))[1],
+            'meaningful', (array_agg(evaluation.meaningful ORDER BY evaluation.date DESC))[1],
+            'week', json_build_object(
+                'days', count(*),
+                'lift', sum(evaluation.clicks) / nullif(sum(evaluation.expected_clicks::numeric), 0),
+                'click_share', sum(evaluation.clicks) / nullif(sum(evaluation.all_clicks), 0),
+                'view_share', sum(evaluation.views) / nullif(sum(evaluation.all_views), 0),
+                'meaningful', sum(evaluation.smallest_expected) >= 5
+            )
+        ) AS figures
+    FROM day
+    INNER JOIN marts.evaluation ON evaluation.date BETWEEN day.date - 7 AND day.date - 1
+    GROUP BY evaluation.model
 ),
 
 answer AS (
     SELECT
-        newest.date,
+        day.date,
         (
             SELECT count(*)
             FROM marts.active_advertisers
-            WHERE active_advertisers.date = newest.date
+            WHERE active_advertisers.date = day.date
         ) AS advertisers,
         (
-            SELECT json_object_agg(publications.model, publications.advertiser_count ORDER BY publications.model)
-            FROM marts.publications
-            WHERE publications.date = newest.date
+            SELECT json_object_agg(published.model, published.advertiser_count ORDER BY published.model)
+            FROM published
         ) AS advertisers_with_lists,
         (
-            SELECT max(publications.published_at)
-            FROM marts.publications
-            WHERE publications.date = newest.date
-        ) AS published_at,
+            SELECT json_object_agg(published.model, published.full_list_count ORDER BY published.model)
+            FROM published
+        ) AS advertisers_with_full_lists,
+        (SELECT max(published.published_at) FROM published) AS published_at,
+        (SELECT max(publications.date) FROM marts.publications) AS newest,
+        (
+            SELECT
+                json_build_object(
+                    'day', (
+                        SELECT
+                            json_build_object(
+                                'impressions', daily.impressions,
+                                'clicks', daily.clicks,
+                                'ctr', daily.clicks::double precision / nullif(daily.impressions, 0),
+                                'views', daily.views
+                            )
+                        FROM marts.daily
+                        WHERE daily.date = day.date
+                    ),
+                    'week', json_build_object(
+                        'from', totals.first_day,
+                        'days', totals.days,
+                        'impressions', totals.impressions,
+                        'clicks', totals.clicks,
+                        'ctr', totals.clicks::double precision / nullif(totals.impressions, 0),
+                        'views', totals.views
+                    )
+                )
+            FROM totals
+        ) AS totals,
         (
             SELECT
                 coalesce(
                     json_object_agg(
-                        variation_by_model.model, variation_by_model.advertisers ORDER BY variation_by_model.model
+                        sources.name,
+                        json_build_object('delivered', sources.delivered, 'rejected', sources.rejected)
+                        ORDER BY sources.name
                     ),
                     '{}'
                 )
-            FROM variation_by_model
+            FROM sources
+        ) AS lines,
+        (
+            SELECT coalesce(json_object_agg(variation.model, variation.advertisers ORDER BY variation.model), '{}')
+            FROM variation
         ) AS most_varying,
-        (SELECT coalesce(json_agg(row_to_json(agreement)), '[]') FROM agreement) AS agreement
-    FROM newest
-    WHERE newest.date IS NOT NULL
+        (SELECT coalesce(json_agg(row_to_json(agreement)), '[]') FROM agreement) AS agreement,
+        (
+            SELECT coalesce(json_object_agg(evaluated.model, evaluated.figures ORDER BY evaluated.model), '{}')
+            FROM evaluated
+        ) AS evaluation
+    FROM day
+    WHERE day.date IS NOT NULL
 )
 
 SELECT

@@ -1,7 +1,20 @@
 -- models.builds: what the model's candidates of the day were made of.
--- Grain: log day, model. Parameters: ds, model, sql_file, sql_version.
+-- Grain: log day, model. Parameters: ds, model, sql_file, sql_version, sql_text; looks_back, days before the log day
+-- that the model reads.
 INSERT INTO models.builds (
-    date, model, load_id, sql_file, sql_version, lists_hash, row_count, advertiser_count
+    date,
+    model,
+    load_id,
+    sql_file,
+    sql_version,
+    sql_text,
+    looks_back,
+    loads_read,
+    days_read,
+    lists_hash,
+    row_count,
+    advertiser_count,
+    full_list_count
 )
 WITH ranked AS (
     SELECT
@@ -10,11 +23,20 @@ WITH ranked AS (
             ORDER BY candidates.advertiser_id, candidates.rank
         ), '')) AS lists_hash,
         count(*) AS row_count,
-        count(DISTINCT candidates.advertiser_id) AS advertiser_count
+        count(DISTINCT candidates.advertiser_id) AS advertiser_count,
+        count(*) FILTER (WHERE candidates.rank = 20) AS full_list_count
     FROM models.candidates
     WHERE
         candidates.date = %(ds)s::date
         AND candidates.model = %(model)s
+),
+
+days AS (
+    SELECT
+        array_agg(loads.load_id ORDER BY loads.date) AS loads_read,
+        array_agg(loads.date ORDER BY loads.date) AS days_read
+    FROM staging.loads
+    WHERE loads.date BETWEEN %(ds)s::date - %(looks_back)s::integer AND %(ds)s::date
 )
 
 SELECT
@@ -23,16 +45,27 @@ SELECT
     loads.load_id,
     %(sql_file)s AS sql_file,
     %(sql_version)s AS sql_version,
+    %(sql_text)s AS sql_text,
+    %(looks_back)s AS looks_back,
+    days.loads_read,
+    days.days_read,
     ranked.lists_hash,
     ranked.row_count,
-    ranked.advertiser_count
+    ranked.advertiser_count,
+    ranked.full_list_count
 FROM staging.loads
 CROSS JOIN ranked
+CROSS JOIN days
 WHERE loads.date = %(ds)s::date
 ON CONFLICT (date, model) DO UPDATE SET
     load_id = excluded.load_id,
     sql_file = excluded.sql_file,
     sql_version = excluded.sql_version,
+    sql_text = excluded.sql_text,
+    looks_back = excluded.looks_back,
+    loads_read = excluded.loads_read,
+    days_read = excluded.days_read,
     lists_hash = excluded.lists_hash,
     row_count = excluded.row_count,
-    advertiser_count = excluded.advertiser_count
+    advertiser_count = excluded.advertiser_count,
+    full_list_count = excluded.full_list_count

@@ -2,6 +2,11 @@
 -- published day differ from the day's.
 -- Grain: log day, model, advertiser with lists on both days. Parameters: ds, the log day.
 -- replaced_share = products of the list that were not on the earlier list / products of the list.
+-- rank_weighted_change = 1 - average overlap. With k the length of the longer list, average overlap is the mean over
+-- d = 1 to k of (products among the first d of both lists) / d. Fagin, R., Kumar, R., Sivakumar, D. (2003): Comparing
+-- top k lists. SIAM Journal on Discrete Mathematics 17, 134-160 ("intersection metric"). A common product with ranks i
+-- and j counts from d = max(i, j) on, so that its part is the sum of 1 / d from there to k.
+-- Sums of fractions are numeric: exact, so that a rerun gives the same last digit.
 DELETE FROM marts.list_changes
 WHERE
     list_changes.date = %(ds)s::date
@@ -11,7 +16,9 @@ WHERE
         WHERE publications.date > %(ds)s::date
     );
 
-INSERT INTO marts.list_changes (date, model, advertiser_id, previous_date, products, replaced, replaced_share)
+INSERT INTO marts.list_changes (
+    date, model, advertiser_id, previous_date, products, replaced, replaced_share, rank_weighted_change
+)
 WITH days AS (
     SELECT
         publications.date,
@@ -36,7 +43,7 @@ lists AS (
         recommendations.date,
         recommendations.model,
         recommendations.advertiser_id,
-        array_agg(recommendations.product_id) AS products
+        array_agg(recommendations.product_id ORDER BY recommendations.rank) AS products
     FROM marts.recommendations
     WHERE
         recommendations.date IN (
@@ -47,28 +54,70 @@ lists AS (
             FROM pairs
         )
     GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
+),
+
+-- Not a join of the lists with themselves: the planner has no statistics of a day that has just been written.
+neighbours AS (
+    SELECT
+        lists.date,
+        lists.model,
+        lists.advertiser_id,
+        lists.products,
+        lag(lists.date) OVER advertiser AS previous_date,
+        lag(lists.products) OVER advertiser AS previous_products
+    FROM lists
+    WINDOW advertiser AS (PARTITION BY lists.model, lists.advertiser_id ORDER BY lists.date)
+),
+
+depths AS (
+    SELECT
+        series.depth,
+        coalesce(sum(1.0 / nullif(series.depth, 0)) OVER (ORDER BY series.depth), 0) AS number
+    FROM generate_series(0, 20) AS series (depth)
+),
+
+-- numbers[n + 1] = 1 + 1 / 2 + ... + 1 / n
+harmonic AS (
+    SELECT array_agg(depths.number ORDER BY depths.depth) AS numbers
+    FROM depths
+),
+
+compared AS (
+    SELECT
+        neighbours.date,
+        neighbours.model,
+        neighbours.advertiser_id,
+        neighbours.previous_date,
+        neighbours.products,
+        neighbours.previous_products,
+        cardinality(neighbours.products) AS length,
+        greatest(cardinality(neighbours.products), cardinality(neighbours.previous_products)) AS longer
+    FROM neighbours
+    INNER JOIN pairs
+        ON
+            neighbours.date = pairs.date
+            AND neighbours.model = pairs.model
+            AND neighbours.previous_date = pairs.previous_date
 )
 
 SELECT
-    pairs.date,
-    pairs.model,
-    later.advertiser_id,
-    pairs.previous_date,
-    cardinality(later.products) AS products,
-    fresh.products AS replaced,
-    fresh.products::double precision / cardinality(later.products) AS replaced_share
-FROM pairs
-INNER JOIN lists AS later
-    ON
-        pairs.date = later.date
-        AND pairs.model = later.model
-INNER JOIN lists AS earlier
-    ON
-        pairs.previous_date = earlier.date
-        AND pairs.model = earlier.model
-        AND later.advertiser_id = earlier.advertiser_id
+    compared.date,
+    compared.model,
+    compared.advertiser_id,
+    compared.previous_date,
+    compared.length AS products,
+    compared.length - common.products AS replaced,
+    (compared.length - common.products)::double precision / compared.length AS replaced_share,
+    round(1 - common.overlap / compared.longer, 6) AS rank_weighted_change
+FROM compared
+CROSS JOIN harmonic
 CROSS JOIN LATERAL (
-    SELECT count(*) AS products
-    FROM unnest(later.products) AS product (product_id)
-    WHERE product.product_id <> all(earlier.products)
-) AS fresh;
+    SELECT
+        count(*) AS products,
+        coalesce(
+            sum(harmonic.numbers[1 + compared.longer] - harmonic.numbers[greatest(listed.rank, previous.rank)]), 0
+        ) AS overlap
+    FROM unnest(compared.products) WITH ORDINALITY AS listed (product_id, rank)
+    CROSS JOIN LATERAL array_position(compared.previous_products, listed.product_id) AS previous (rank)
+    WHERE previous.rank IS NOT NULL
+) AS common;

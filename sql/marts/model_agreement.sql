@@ -1,35 +1,88 @@
 -- marts.model_agreement: how far each pair of models agrees about an advertiser on the day.
 -- Grain: log day, advertiser, pair of models that both have a list for it. Parameters: ds, the log day.
 -- jaccard = products on both lists / products on either.
+-- rank_correlation: Spearman's, of the n products on both lists, ranked anew among themselves on each: no ties, so
+-- 1 - 6 * (sum of squared differences of rank) / (n^3 - n). Spearman, C. (1904): The proof and measurement of
+-- association between two things. American Journal of Psychology 15, 72-101. With fewer than 2 in common: null.
 DELETE FROM marts.model_agreement
 WHERE model_agreement.date = %(ds)s::date;
 
-INSERT INTO marts.model_agreement (date, advertiser_id, model, other_model, common, jaccard)
+INSERT INTO marts.model_agreement (date, advertiser_id, model, other_model, common, jaccard, rank_correlation)
 WITH lists AS (
     SELECT
         recommendations.model,
         recommendations.advertiser_id,
-        array_agg(recommendations.product_id) AS products
+        array_agg(recommendations.product_id ORDER BY recommendations.rank) AS products
     FROM marts.recommendations
     WHERE recommendations.date = %(ds)s::date
     GROUP BY recommendations.model, recommendations.advertiser_id
+),
+
+-- Looked up list by list: the planner has no statistics of a day that has just been written.
+pairs AS (
+    SELECT
+        row_number() OVER () AS pair,
+        lists.advertiser_id,
+        lists.model,
+        publications.model AS other_model,
+        lists.products,
+        array(
+            SELECT recommendations.product_id
+            FROM marts.recommendations
+            WHERE
+                recommendations.date = publications.date
+                AND recommendations.model = publications.model
+                AND recommendations.advertiser_id = lists.advertiser_id
+            ORDER BY recommendations.rank
+        ) AS other_products
+    FROM lists
+    INNER JOIN marts.publications
+        ON
+            lists.model < publications.model
+            AND publications.date = %(ds)s::date
+),
+
+-- A row for each product on both lists; one without product where there is none.
+placed AS (
+    SELECT
+        pairs.pair,
+        pairs.advertiser_id,
+        pairs.model,
+        pairs.other_model,
+        cardinality(pairs.products) + cardinality(pairs.other_products) AS products,
+        listed.product_id,
+        row_number() OVER (PARTITION BY pairs.pair ORDER BY listed.rank)
+        - row_number() OVER (
+            PARTITION BY pairs.pair
+            ORDER BY array_position(pairs.other_products, listed.product_id)
+        ) AS difference
+    FROM pairs
+    LEFT JOIN LATERAL unnest(pairs.products) WITH ORDINALITY AS listed (product_id, rank)
+        ON listed.product_id = any(pairs.other_products)
+    WHERE cardinality(pairs.other_products) > 0
+),
+
+compared AS (
+    SELECT
+        placed.advertiser_id,
+        placed.model,
+        placed.other_model,
+        min(placed.products) AS products,
+        count(placed.product_id) AS common,
+        sum(placed.difference * placed.difference)::double precision AS squared_differences
+    FROM placed
+    GROUP BY placed.pair, placed.advertiser_id, placed.model, placed.other_model
 )
 
 SELECT
     %(ds)s::date AS date,
-    one.advertiser_id,
-    one.model,
-    other.model AS other_model,
-    shared.products AS common,
-    shared.products::double precision
-    / (cardinality(one.products) + cardinality(other.products) - shared.products) AS jaccard
-FROM lists AS one
-INNER JOIN lists AS other
-    ON
-        one.advertiser_id = other.advertiser_id
-        AND one.model < other.model
-CROSS JOIN LATERAL (
-    SELECT count(*) AS products
-    FROM unnest(one.products) AS product (product_id)
-    WHERE product.product_id = any(other.products)
-) AS shared;
+    compared.advertiser_id,
+    compared.model,
+    compared.other_model,
+    compared.common,
+    compared.common::double precision / (compared.products - compared.common) AS jaccard,
+    CASE
+        WHEN compared.common > 1
+            THEN 1 - 6 * compared.squared_differences / (compared.common ^ 3 - compared.common)
+    END AS rank_correlation
+FROM compared;

@@ -1,6 +1,7 @@
 -- marts.publications: which SQL and which source objects made the day's lists.
 -- Grain: log day, model. Parameters: ds; models, the names of all current models; git_revision; run_id.
--- A row changes only with the lists, the SQL or the source objects; then, and only then, listeners are told.
+-- A row changes only with the lists, the SQL, the source objects or the days read; then, and only then, listeners are
+-- told.
 DELETE FROM marts.publications
 WHERE
     publications.date = %(ds)s::date
@@ -24,11 +25,13 @@ published AS (
         model,
         row_count,
         advertiser_count,
+        full_list_count,
         sql_file,
         sql_version,
         git_revision,
         lists_hash,
         load_id,
+        days_read,
         sources,
         accounting,
         run_id
@@ -38,11 +41,13 @@ published AS (
         builds.model,
         builds.row_count,
         builds.advertiser_count,
+        builds.full_list_count,
         builds.sql_file,
         builds.sql_version,
         %(git_revision)s AS git_revision,
         builds.lists_hash,
         builds.load_id,
+        builds.days_read,
         sources.objects,
         accounting.sums,
         %(run_id)s AS run_id
@@ -56,19 +61,29 @@ published AS (
         SET
             row_count = excluded.row_count,
             advertiser_count = excluded.advertiser_count,
+            full_list_count = excluded.full_list_count,
             sql_file = excluded.sql_file,
             sql_version = excluded.sql_version,
             git_revision = excluded.git_revision,
             lists_hash = excluded.lists_hash,
             load_id = excluded.load_id,
+            days_read = excluded.days_read,
             sources = excluded.sources,
             accounting = excluded.accounting,
             run_id = excluded.run_id,
             published_at = excluded.published_at,
             revision = publications.revision + 1
         WHERE
-        (publications.lists_hash, publications.sql_version, publications.sources, publications.accounting)
-        IS DISTINCT FROM (excluded.lists_hash, excluded.sql_version, excluded.sources, excluded.accounting)
+        (
+            publications.lists_hash,
+            publications.sql_version,
+            publications.days_read,
+            publications.sources,
+            publications.accounting
+        )
+        IS DISTINCT FROM (
+            excluded.lists_hash, excluded.sql_version, excluded.days_read, excluded.sources, excluded.accounting
+        )
     RETURNING publications.date, publications.model
 )
 

@@ -1,6 +1,10 @@
 -- TopCTR: the products of an advertiser with the highest click-through rate of the day.
 -- Grain: advertiser, rank (1 to 20). Parameters: ds, the log day.
--- click-through rate = clicks / impressions. A product without an impression that day has no rate and is not ranked.
+-- ctr: click-through rate, clicks / impressions of the day; above 1 where a click came after midnight
+-- clicks: ad clicks of the day
+-- impressions: ad impressions of the day
+--
+-- A product without an impression that day has no rate and is not ranked.
 -- Order: rate, then more clicks, then fewer impressions. At a rate of about 1 percent most lists are cut inside a tie,
 -- so the product id (byte order) makes the order total: the same logs give the same list.
 WITH rates AS (

@@ -1,5 +1,7 @@
 -- TopProduct: the products of an advertiser that were viewed most on the day.
 -- Grain: advertiser, rank (1 to 20). Parameters: ds, the log day.
+-- views: views of the product's page on the day
+--
 -- Order: views. Ties are common at the cut, so the product id (byte order) makes the order total: the same logs give
 -- the same list.
 WITH ranked AS (

@@ -1,0 +1,76 @@
+-- Whole days go that are more than keep_days older than the newest published day: lists, figures, counts.
+-- Parameters: keep_days, keep_working_days; ds, the log day of the run, which stays.
+-- keep_days is at least 60, so that what the API serves (the newest day and the 6 before it) and what models look back
+-- on (at most 30 days) stays. A day loaded within keep_working_days stays too: somebody wanted it back.
+-- Listeners are told: the days that there are have changed.
+CREATE TEMPORARY TABLE expired ON COMMIT DROP AS
+SELECT loads.date
+FROM staging.loads
+WHERE
+    loads.date < (SELECT max(publications.date) FROM marts.publications) - %(keep_days)s::integer
+    AND loads.loaded_at < now() - make_interval(days => %(keep_working_days)s::integer)
+    AND loads.date <> %(ds)s::date;
+
+DELETE FROM marts.evaluation
+WHERE evaluation.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.advertiser_evaluation
+WHERE advertiser_evaluation.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.daily
+WHERE daily.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.advertiser_daily
+WHERE advertiser_daily.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.model_agreement
+WHERE model_agreement.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.list_variation
+WHERE list_variation.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.list_changes
+WHERE list_changes.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.recommendations
+WHERE recommendations.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM marts.active_advertisers
+WHERE active_advertisers.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM models.candidates
+WHERE candidates.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM models.builds
+WHERE builds.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.product_daily
+WHERE product_daily.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.active_advertisers
+WHERE active_advertisers.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.accounting
+WHERE accounting.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.source_objects
+WHERE source_objects.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.rejected_lines
+WHERE rejected_lines.date IN (SELECT expired.date FROM pg_temp.expired);
+
+DELETE FROM staging.loads
+WHERE loads.date IN (SELECT expired.date FROM pg_temp.expired);
+
+WITH forgotten AS (
+    DELETE FROM marts.publications
+    WHERE publications.date IN (SELECT expired.date FROM pg_temp.expired)
+    RETURNING publications.date, publications.model
+)
+
+SELECT
+    pg_notify(
+        'recommendations_published',
+        json_build_object('date', forgotten.date, 'model', forgotten.model)::text
+    ) AS notified
+FROM forgotten;

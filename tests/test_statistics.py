@@ -1,0 +1,168 @@
+"""Figures about the lists: what /stats says, recomputed in plain Python over several days published in any order."""
+
+import json
+import random
+from datetime import date, timedelta
+from fractions import Fraction
+from typing import Any
+
+import psycopg2
+import pytest
+from conftest import DAY, MODELS, URIS, Night, Warehouse, ordinary_logs
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg2.extras import execute_values
+from statistics_oracle import Published, stats, stats_of_advertiser
+
+from api.database import QUERIES
+from elt import sql, steps
+from elt.settings import Settings
+
+ADVERTISERS = ["ACME", "BOLT", "acme", "ÄTNA"]
+PRODUCTS = [f"p{n:02}" for n in range(26)]
+
+
+def make_day(chance: random.Random, most: int) -> Published:
+    active = {a for a in ADVERTISERS if chance.random() < 0.85} or {"ACME"}
+    counts = {}
+    for advertiser in active:
+        for product in PRODUCTS:
+            shown = chance.choice([0, most, chance.randint(0, most)])
+            counts[advertiser, product] = shown, chance.randint(0, 1 + shown // 8), chance.randint(0, 5)
+    day = Published(active, counts)
+    for model in MODELS:
+        for advertiser in sorted(active, key=str.encode):
+            if chance.random() < 0.8 or not day.lists[model]:
+                day.lists[model][advertiser] = chance.sample(PRODUCTS, chance.choice([1, 2, 5, 19, 20, 20]))
+    return day
+
+
+@st.composite
+def published_days(draw):
+    """(day, what is published of it) in the order of publication; some days twice, with other lists the second time."""
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    days = draw(st.lists(st.integers(0, 11), min_size=1, max_size=7))
+    most = draw(st.sampled_from([0, 3, 60]))
+    return [(str(date.fromisoformat(DAY) + timedelta(n)), make_day(chance, most)) for n in days]
+
+
+def publish(warehouse: Warehouse, day: str, content: Published) -> None:
+    """As if FiltrarDatos had loaded it and the models had ranked it; DBWriting is the real one."""
+    conn = warehouse.connect()
+    with conn, conn.cursor() as cursor:
+        for table in ("staging.loads", "staging.active_advertisers", "staging.product_daily", "models.candidates"):
+            cursor.execute(f"DELETE FROM {table} WHERE date = %s", (day,))
+        cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '')", (day,))
+        active = [(day, advertiser) for advertiser in content.active]
+        execute_values(cursor, "INSERT INTO staging.active_advertisers VALUES %s", active)
+        counts = [(day, *key, *row) for key, row in content.counts.items()]
+        execute_values(cursor, "INSERT INTO staging.product_daily VALUES %s", counts)
+        cursor.execute(
+            "INSERT INTO staging.source_objects VALUES (%s, 'ads_views', 'u', 'e', 1, 9, 2) ON CONFLICT DO NOTHING; "
+            "INSERT INTO staging.accounting VALUES (%s, 'ads_views', 9, 7, 0, 0, 2) ON CONFLICT DO NOTHING",
+            (day, day),
+        )
+        rows = [
+            (day, model, advertiser, rank, product, -rank, json.dumps({"rank": rank, "product_id": product}))
+            for model, lists in content.lists.items()
+            for advertiser, products in lists.items()
+            for rank, product in enumerate(products, 1)
+        ]
+        execute_values(cursor, "INSERT INTO models.candidates VALUES %s", rows)
+        for model in MODELS:
+            built = {"sql_file": "f", "sql_version": model, "sql_text": f"-- {model}: x", "looks_back": 0}
+            cursor.execute(sql.read("candidates/builds"), built | {"ds": day, "model": model})
+    conn.close()
+    anywhere = Settings(git_revision="test", **dict.fromkeys(URIS, "s3://bucket/key"))
+    steps.publish(day, sql.models(), warehouse.connect, anywhere, run_id="test")
+
+
+def ask(warehouse: Warehouse, query: str, **params: Any) -> dict[str, Any] | None:
+    conn = psycopg2.connect(warehouse.url("recommendations_api"))
+    with conn.cursor() as cursor:
+        cursor.execute(QUERIES[query], params)
+        row = cursor.fetchone()
+    conn.close()
+    return json.loads(row[0]) if row else None
+
+
+def close(expected: Any) -> Any:
+    """The same, numbers to 6 digits."""
+    match expected:
+        case dict():
+            return {key: close(value) for key, value in expected.items()}
+        case list():
+            return [close(value) for value in expected]
+        case float() | Fraction():
+            return pytest.approx(float(expected), rel=1e-6, abs=2e-6)
+    return expected
+
+
+# Without shrinking: a smaller example is not worth the minutes that it takes to find.
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(days=published_days(), limit=st.integers(1, 5))
+def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, days, limit: int) -> None:
+    for table in warehouse.rows(
+        "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relkind = 'r' "
+        "AND c.relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
+    ):
+        warehouse.rows(f"DELETE FROM {table[0]}")
+    published: dict[str, Published] = {}
+    for day, content in days:
+        publish(warehouse, day, content)
+        published[day] = content
+    for day in published:
+        answer = ask(warehouse, "stats", date=day, limit=limit)
+        assert {key: answer[key] for key in answer if key not in ("published_at", "lines")} == close(
+            stats(published, day, limit)
+        )
+        for advertiser in ADVERTISERS:
+            answer = ask(warehouse, "stats_advertiser", date=day, advertiser_id=advertiser)
+            if advertiser in published[day].active:
+                answer.pop("published_at")
+                assert answer == close(stats_of_advertiser(published, day, advertiser))
+            else:
+                assert answer is None
+    newest = ask(warehouse, "stats", date=None, limit=limit)
+    assert newest == ask(warehouse, "stats", date=max(published), limit=limit)
+
+
+def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_follows_what_is_loaded_again(
+    night: Night,
+) -> None:
+    """Worked by hand: 25 products, 10 impressions each; p00 to p04 have no, ... 4 clicks, and so on."""
+    after = "2024-11-21"
+    night.deliver(*ordinary_logs())
+    night.run()
+    assert night.warehouse.rows("TABLE marts.evaluation") == []
+    night.deliver(*ordinary_logs(after))
+    night.run(after)
+    query = (
+        "SELECT date::text, advertisers, impressions, clicks, all_impressions, all_clicks, expected_clicks, lift, "
+        "click_share, meaningful FROM marts.evaluation WHERE model = 'TopCTR'"
+    )
+    # TopCTR lists the 20 products with a click: 200 of 250 impressions, all 50 clicks, for each of two advertisers.
+    assert night.warehouse.rows(query) == [(DAY, 2, 400, 100, 500, 100, 80.0, 1.25, 1.0, True)]
+    night.deliver(*ordinary_logs(after, shift=1))
+    night.run(after)
+    # Now p04, p09, ... have no click, and p00, p05, ... one: TopCTR named the former. 20 listed products miss 5 clicks.
+    ((_, _, shown, clicked, _, _, expected, lift, share, meaningful),) = night.warehouse.rows(query)
+    assert (shown, clicked, expected, lift, share, meaningful) == (400, 90, 80.0, 1.125, 0.9, True)
+
+
+def test_few_clicks_are_marked_as_meaning_nothing(night: Night) -> None:
+    for day in (DAY, "2024-11-21"):
+        ads = [("ACME", f"p{n}", "impression", day) for n in range(30) for _ in range(5)]
+        night.deliver(
+            ["ACME"], [("ACME", "p0", day)], [*ads, ("ACME", "p0", "click", day), ("ACME", "p1", "click", day)]
+        )
+        night.run(day)
+    assert night.warehouse.rows(
+        "SELECT clicks, round(smallest_expected::numeric, 3)::float, meaningful FROM marts.advertiser_evaluation "
+        "WHERE model = 'TopCTR'"
+    ) == [(2, 0.667, False)]
