@@ -41,7 +41,7 @@ from local.postgres import MASTER, Postgres
 PROGRAMS = {
     "this project": ["bench.night", "--client"],
     "DuckDB": ["bench.night_duckdb"],
-    "DuckDB, gzip by isal": ["bench.night_duckdb", "--isal"],
+    "DuckDB, logs written our way": ["bench.night_duckdb", "--counted"],
     "pandas": ["bench.night_pandas"],
 }
 OUTPUTS = ("product_views", "ads_views", "TopCTR", "TopProduct")
@@ -107,12 +107,16 @@ def by_step(place: "Place", events: int, ours: Run) -> list[str]:
     """Each step of the middle run, beside what PostgreSQL or S3 alone need for the same bytes."""
     limits = place.limits()
     rows = [
-        ("landing both logs at once", ours.steps["land"], "COPY alone, from memory", limits["copy in"]),
+        ("landing, both logs at once", ours.steps["land"], "COPY alone, from memory", limits["copy in"]),
         ("", None, "S3 download alone", limits["download"]),
-        ("counting, recording, audits", ours.steps["count"], "one scan alone, `count(*)`", limits["scan"]),
-        ("", None, "counting alone", limits["count"]),
-        ("filtered logs to S3 as csv.gz", ours.steps["unload"], "COPY of every kept event out alone, to nowhere", limits["copy out"]),
-        ("TopCTR, TopProduct, DBWriting", ours.steps["rest"], "", None),
+        ("counting, both at once", ours.steps["count"], "one scan alone, `count(*)`", limits["scan"]),
+        (
+            "filtered logs to S3 as csv.gz",
+            ours.steps["unload"],
+            "COPY of every kept row out, to nowhere",
+            limits["copy out"],
+        ),
+        ("recording, audits, models, publishing", ours.steps["rest"], "", None),
     ]
     lines = [
         f"Where {events / 1e6:.0f} M events' time goes; limits are of both logs at once on two connections:",
@@ -187,10 +191,6 @@ class Place:
         def scan(log: str) -> None:
             cursors[log].execute(f"SELECT count(*) FROM pg_temp.{log}")  # noqa: S608
 
-        def count(log: str) -> None:
-            cursors[log].execute("SET work_mem = '64MB'")
-            steps._copy_out(cursors[log], sql.read(f"staging/{log}_counts"), io.BytesIO(), ds=DAY)
-
         def copy_out(log: str) -> None:
             active = (self.folder / "advertiser_ids").read_text().split()[1:]
             kept = f"SELECT * FROM pg_temp.{log} WHERE date = %(ds)s AND advertiser_id = ANY(%(active)s)"  # noqa: S608
@@ -201,7 +201,7 @@ class Place:
             self.s3.download_fileobj(bucket, key, Nowhere(), Config=WHOLE)
 
         taken = {}
-        parts = {"download": download, "copy in": copy_in, "scan": scan, "count": count, "copy out": copy_out}
+        parts = {"download": download, "copy in": copy_in, "scan": scan, "copy out": copy_out}
         for name, part in parts.items():
             started = time.perf_counter()
             with ThreadPoolExecutor(2) as pool:
@@ -264,18 +264,20 @@ def say(text: str) -> None:
 
 
 class Durations(logging.Handler):
-    """Remembers the seconds that elt logs for landing and for unloading a log; the slower of the two counts."""
+    """Remembers the seconds that elt logs for each log: landed and counted at the same time, unloaded in turn."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds = {"land": 0.0, "unload": 0.0}
+        self.seconds = {"land": 0.0, "count": 0.0, "unload": 0.0}
 
     def emit(self, record: logging.LogRecord) -> None:
-        uri = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
-        if uri.endswith("_views"):
-            self.seconds["land"] = max(self.seconds["land"], float(record.args[3]))
-        elif uri.endswith("_views.csv.gz"):
-            self.seconds["unload"] = max(self.seconds["unload"], float(record.args[2]))
+        match record.msg, record.args:
+            case "%s: %s lines (%.1f MB) in %.1f s%s", (_, _, _, seconds, _):
+                self.seconds["land"] = max(self.seconds["land"], seconds)
+            case "%s: counted in %.1f s", (_, seconds):
+                self.seconds["count"] = max(self.seconds["count"], seconds)
+            case "%s: %s lines written in %.1f s", (_, _, seconds):
+                self.seconds["unload"] += seconds
 
 
 def client() -> None:
@@ -294,8 +296,8 @@ def client() -> None:
         steps.build_model(DAY, model, connect, storage, settings)
     steps.publish(DAY, MODELS, connect, settings, run_id="bench")
     whole = time.perf_counter() - begun
-    landed, unloaded = durations.seconds["land"], durations.seconds["unload"]
-    print(f"land {landed}\nunload {unloaded}\ncount {filtered - landed - unloaded}\nrest {whole - filtered}")
+    spent = durations.seconds | {"rest": whole - sum(durations.seconds.values()), "filter": filtered}
+    print("\n".join(f"{name} {seconds}" for name, seconds in spent.items()))
     report(whole)
 
 

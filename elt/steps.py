@@ -225,7 +225,7 @@ def _unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, **params: An
     with objects.gzip_writer(s3, uri) as file:
         repeated = _Repeated(file)
         _copy_out(cursor, query, repeated, " WITH (FORMAT csv, HEADER)", **params)
-    log.info("%s: %s rows in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)
+    log.info("%s: %s lines written in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)
 
 
 class _Repeated:
