@@ -146,6 +146,7 @@ def test_what_is_kept_is_on_s3_as_the_raw_log_is(delivered: Night) -> None:
 
 def test_every_kept_event_is_one_line_on_s3_whatever_the_ids_and_the_order_of_delivery(night: Night) -> None:
     ads = [("ACME", product, kind, DAY) for product in ("a,b", 'q"q', "a b", "ä") for kind in ("click",) * 3]
+    ads += [("ACME", f"p{n}", "click", DAY) for n in range(2_000)]
     ads += [("ACME", "popular", "impression", DAY)] * 25_001 + [("GONE", "p", "click", DAY)]
     views = [("ACME", 'q"q', DAY)] * 2 + [("ACME", "p", "2024-11-19")]
     files = []
