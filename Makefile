@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
-EVENTS ?= 1000000
 
 .PHONY: help demo test chaos bench quality docs lint format setup pins clean
 
@@ -20,8 +19,12 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 chaos: setup ## The long form of the tests that break things: about 13 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
-bench: setup ## Time the night by step, and the client's memory (EVENTS=1000000)
-	@exec $(BIN)/python -m bench.night --events $(EVENTS)
+bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: 15 minutes (QUICK=1: 2, writes nothing)
+	@exec $(BIN)/python -m bench $(if $(QUICK),--quick)
+
+$(VENV)/bench: $(STAMP) requirements/bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	@touch $@
 
 quality: setup ## How good the models' lists are, on planted truth: about 3 minutes
 	@exec $(BIN)/python -m bench.quality
@@ -56,6 +59,7 @@ pins: setup ## Compile requirements/*.txt from pyproject.toml, on the oldest Pyt
 	$(COMPILE) --extra api --extra airflow --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra airflow -c requirements/dev.txt -o requirements/airflow.txt pyproject.toml
 	$(COMPILE) --extra api -c requirements/dev.txt -o requirements/api.txt pyproject.toml
+	$(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean: ## Remove what the demo keeps between runs
 	rm -rf .local

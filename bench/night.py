@@ -1,84 +1,316 @@
-"""The night at one size: `python -m bench.night --events 10000000`. Time by step, and the client's peak memory.
+"""The night: the pipeline against DuckDB and pandas over the same logs, where its time goes, and what it weighs.
 
-The pipeline's own code runs in a process of its own against embedded PostgreSQL and S3, so that its memory is the
-client's alone.
+Every program runs in a process of its own, against the same embedded S3; ours also against embedded PostgreSQL. Their
+outputs are compared before any time is told: the filtered logs as multisets of lines, the lists row by row.
 """
 
 import argparse
+import csv
+import gzip
+import io
 import logging
 import os
-import resource
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import boto3
+import psutil
 import psycopg2
 
+from bench.objects import DAY, WHOLE, report, source
 from elt import sql, steps
+from elt.land import CHUNK
 from elt.migrate import migrate
 from elt.settings import load_settings
 from local import s3, sample
 from local.airflow import free_port
 from local.postgres import MASTER, Postgres
 
-DAY = date(2024, 11, 20)
+PROGRAMS = {
+    "this project": ["bench.night", "--client"],
+    "DuckDB": ["bench.night_duckdb"],
+    "DuckDB, logs written our way": ["bench.night_duckdb", "--counted"],
+    "pandas": ["bench.night_pandas"],
+}
+OUTPUTS = ("product_views", "ads_views", "TopCTR", "TopProduct")
+MODELS = [model for model in sql.models() if model.name in OUTPUTS]
+LOGS = sample.LOGS
+ROUNDS = {1_000_000: 3, 5_000_000: 2, 20_000_000: 2}
+QUICK = {1_000_000: 2}
+
+
+@dataclass
+class Run:
+    seconds: float
+    megabytes: float
+    """Peak resident memory of the program's own process."""
+    cpu: float
+    """Processor seconds of the program's own process."""
+    postgres: float
+    s3: float
+    """Processor seconds of the two servers."""
+    steps: dict[str, float]
+
+
+def tables(quick: bool) -> str:
+    """Markdown. Raises RuntimeError when a program fails, or its outputs are not those of the pipeline."""
+    sizes = QUICK if quick else ROUNDS
+    with bench(max(sizes) // 2) as place:
+        lines = [
+            "| events | program | time | of DuckDB's | of pandas' | client memory | CPU: client + PostgreSQL + S3 |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        ours: dict[int, Run] = {}
+        for events, rounds in sizes.items():
+            place.deliver(events // 2)
+            runs: dict[str, list[Run]] = {name: [] for name in PROGRAMS}
+            for turn in range(rounds):
+                for name, command in PROGRAMS.items():
+                    runs[name].append(place.run(command))
+                    say(f"{events:,} events, {name}: {runs[name][-1].seconds:.1f} s")
+                    if turn == 0:
+                        place.compare(name)
+            middle = {name: min(all_, key=lambda r: abs(r.seconds - middle_of(all_))) for name, all_ in runs.items()}
+            times = {name: middle_of(all_) for name, all_ in runs.items()}
+            ours[events] = middle["this project"]
+            for name, run in middle.items():
+                lines.append(
+                    f"| {events / 1e6:.0f} M | {name} | {times[name]:.1f} s | {times[name] / times['DuckDB']:.2f} "
+                    f"| {times[name] / times['pandas']:.2f} | {max(r.megabytes for r in runs[name]):.0f} MB "
+                    f"| {run.cpu:.1f} + {run.postgres:.1f} + {run.s3:.1f} s |"
+                )
+        lines += ["", *growth(ours), "", *by_step(place, max(sizes), ours[max(sizes)])]
+    return "\n".join(lines)
+
+
+def growth(ours: dict[int, Run]) -> list[str]:
+    """Time per event, against the smallest size."""
+    first = min(ours)
+    per_event = {events: run.seconds / events for events, run in ours.items()}
+    told = ", ".join(f"{events / 1e6:.0f} M: {per_event[events] / per_event[first]:.2f}" for events in ours)
+    return [f"Growth, time per event against {first / 1e6:.0f} M (1 is linear, less is better): {told}."]
+
+
+def by_step(place: "Place", events: int, ours: Run) -> list[str]:
+    """Each step of the middle run, beside what PostgreSQL or S3 alone need for the same bytes."""
+    limits = place.limits()
+    rows = [
+        ("landing, both logs at once", ours.steps["land"], "COPY alone, from memory", limits["copy in"]),
+        ("", None, "S3 download alone", limits["download"]),
+        ("counting, both at once", ours.steps["count"], "one scan alone, `count(*)`", limits["scan"]),
+        (
+            "filtered logs to S3 as csv.gz",
+            ours.steps["unload"],
+            "COPY of every kept row out, to nowhere",
+            limits["copy out"],
+        ),
+        ("recording, audits, models, publishing", ours.steps["rest"], "", None),
+    ]
+    lines = [
+        f"Where {events / 1e6:.0f} M events' time goes; limits are of both logs at once on two connections:",
+        "",
+        "| step | time | its own limit | time |",
+        "|---|---|---|---|",
+    ]
+    show = lambda value: "" if value is None else f"{value:.1f} s"  # noqa: E731
+    return lines + [f"| {step} | {show(spent)} | {limit} | {show(least)} |" for step, spent, limit, least in rows]
+
+
+class Place:
+    """The servers, and the logs on S3."""
+
+    def __init__(self, folder: Path, postgres: Postgres, storage: psutil.Process) -> None:
+        self.folder, self.postgres, self.storage = folder, psutil.Process(postgres.pid), storage
+        self.s3 = boto3.client("s3")
+        self.expected: dict[str, Any] = {}
+
+    def deliver(self, lines: int) -> None:
+        """Puts the first `lines` lines of each log on S3."""
+        for log in LOGS:
+            whole, part = self.folder / log, self.folder / "part"
+            with whole.open("rb") as read, part.open("wb") as write:
+                write.writelines(islice(read, None if log == "advertiser_ids" else lines + 1))
+            bucket, key = source(log).removeprefix("s3://").split("/", 1)
+            self.s3.upload_file(str(part), bucket, key, Config=WHOLE)
+            part.unlink()
+        self.expected = {}
+
+    def run(self, command: list[str]) -> Run:
+        servers = (self.postgres, self.storage)
+        before = [cpu_of(server) for server in servers]
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        *told, last = done.stdout.splitlines()
+        postgres, storage = (cpu_of(server) - was for server, was in zip(servers, before, strict=True))
+        spent = {name: float(seconds) for name, seconds in (line.split() for line in told)}
+        return Run(*map(float, last.split()), postgres, storage, spent)
+
+    def compare(self, name: str) -> None:
+        """The first program of a size says what is expected. Raises RuntimeError when another's outputs differ."""
+        for output in OUTPUTS:
+            found = self.read(output)
+            if self.expected.setdefault(output, found) != found:
+                raise RuntimeError(f"{name}: {output}.csv.gz is not the same as the pipeline's")
+
+    def read(self, output: str) -> Any:
+        """Of a log: how often each line stands in it. Of a model: its rows in order, figures as numbers."""
+        bucket, prefix = os.environ["INTERMEDIATE_URI"].removeprefix("s3://").split("/", 1)
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "output"
+            self.s3.download_file(bucket, f"{prefix}/date={DAY}/{output}.csv.gz", str(file), Config=WHOLE)
+            with gzip.open(file, "rb") as lines:
+                if output in LOGS:
+                    return Counter(lines)
+                rows = list(csv.DictReader(io.TextIOWrapper(lines)))
+        return [{k: v if k.endswith("_id") else float(v) for k, v in row.items()} for row in rows]
+
+    def limits(self) -> dict[str, float]:
+        """Seconds that the parts of FiltrarDatos take by themselves, both logs at once."""
+        connections = {log: psycopg2.connect(os.environ["DATABASE_URL"]) for log in steps.LOGS}
+        cursors = {log: connection.cursor() for log, connection in connections.items()}
+
+        def copy_in(log: str) -> None:
+            cursors[log].execute(sql.read(f"staging/{log}"))
+            with (self.folder / log).open("rb") as file:
+                names = file.readline().decode().strip()
+                cursors[log].copy_expert(f"COPY pg_temp.{log} ({names}) FROM STDIN (FORMAT csv)", file, CHUNK)
+
+        def scan(log: str) -> None:
+            cursors[log].execute(f"SELECT count(*) FROM pg_temp.{log}")  # noqa: S608
+
+        def copy_out(log: str) -> None:
+            active = (self.folder / "advertiser_ids").read_text().split()[1:]
+            kept = f"SELECT * FROM pg_temp.{log} WHERE date = %(ds)s AND advertiser_id = ANY(%(active)s)"  # noqa: S608
+            steps._copy_out(cursors[log], kept, Nowhere(), " WITH (FORMAT csv)", ds=DAY, active=active)
+
+        def download(log: str) -> None:
+            bucket, key = source(log).removeprefix("s3://").split("/", 1)
+            self.s3.download_fileobj(bucket, key, Nowhere(), Config=WHOLE)
+
+        taken = {}
+        parts = {"download": download, "copy in": copy_in, "scan": scan, "copy out": copy_out}
+        for name, part in parts.items():
+            started = time.perf_counter()
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(part, steps.LOGS))
+            taken[name] = time.perf_counter() - started
+        for connection in connections.values():
+            connection.close()
+        return taken
+
+
+class Nowhere(io.RawIOBase):
+    """Takes everything and keeps nothing."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+@contextmanager
+def bench(lines: int) -> Iterator[Place]:
+    """The embedded servers, a migrated warehouse, and logs of `lines` lines each in a folder."""
+    with TemporaryDirectory() as name, Postgres(Path(name) / "postgres", free_port()) as postgres:
+        folder = Path(name)
+        with s3.s3_server(free_port()) as url:
+            postgres.provision("bench")
+            migrate(postgres.url(MASTER, "bench"))
+            postgres.let_log_in("recommendations_pipeline")
+            os.environ |= s3.environment(url) | {
+                "DATABASE_URL": postgres.url("recommendations_pipeline", "bench"),
+                "ADVERTISERS_URI": "s3://bench/advertiser_ids",
+                "PRODUCT_VIEWS_URI": "s3://bench/product_views",
+                "ADS_VIEWS_URI": "s3://bench/ads_views",
+                "INTERMEDIATE_URI": "s3://bench/intermediate",
+            }
+            say(f"making logs of {lines:,} lines each")
+            sample.write(sample.make_world(advertisers=100), folder, [date.fromisoformat(DAY)], lines)
+            for log in LOGS:
+                (folder / DAY / log).rename(folder / log)
+            server = next(p for p in psutil.Process().children() if "moto.server" in p.cmdline())
+            place = Place(folder, postgres, server)
+            place.s3.create_bucket(Bucket="bench")
+            yield place
+
+
+def cpu_of(server: psutil.Process) -> float:
+    """Processor seconds of a server and of its processes, those that have ended included."""
+    live = [server, *server.children(recursive=True)]
+    ended = server.cpu_times()
+    return sum(sum(process.cpu_times()[:2]) for process in live) + ended.children_user + ended.children_system
+
+
+def middle_of(runs: list[Run]) -> float:
+    return median(run.seconds for run in runs)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Durations(logging.Handler):
+    """Remembers the seconds that elt logs for each log: landed and counted at the same time, unloaded in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = {"land": 0.0, "count": 0.0, "unload": 0.0}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        match record.msg, record.args:
+            case "%s: %s lines (%.1f MB) in %.1f s%s", (_, _, _, seconds, _):
+                self.seconds["land"] = max(self.seconds["land"], seconds)
+            case "%s: counted in %.1f s", (_, seconds):
+                self.seconds["count"] = max(self.seconds["count"], seconds)
+            case "%s: %s lines written in %.1f s", (_, _, seconds):
+                self.seconds["unload"] += seconds
 
 
 def client() -> None:
-    """The steps of the run, timed; then the peak resident memory of this process, in MB."""
-    logging.basicConfig(level=logging.INFO, format="    %(message)s")
-    for name in ("botocore", "boto3", "smart_open", "urllib3"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """The steps of the run; prints the seconds of each, then what every program of the night prints."""
+    durations = Durations()
+    for name in ("elt.land", "elt.steps"):
+        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).addHandler(durations)
+    begun = time.perf_counter()
     settings, storage = load_settings(), boto3.client("s3")
     url = settings.database_url.get_secret_value()
     connect = lambda: psycopg2.connect(url)  # noqa: E731
-    models = sql.models()
-    begun = time.perf_counter()
-    parts = [("FiltrarDatos", lambda: steps.filter_events(str(DAY), connect, storage, settings, run_id="bench"))]
-    for model in models:
-        parts.append((model.name, lambda m=model: steps.build_model(str(DAY), m, connect, storage, settings)))
-    parts.append(("DBWriting", lambda: steps.publish(str(DAY), models, connect, settings, run_id="bench")))
-    for name, step in parts:
-        started = time.perf_counter()
-        step()
-        print(f"  {name:14} {time.perf_counter() - started:7.2f} s", flush=True)
-    print(f"  {'the night':14} {time.perf_counter() - begun:7.2f} s")
-    print(f"  client memory, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    steps.filter_events(DAY, connect, storage, settings, run_id="bench", reload=True)
+    filtered = time.perf_counter() - begun
+    for model in MODELS:
+        steps.build_model(DAY, model, connect, storage, settings)
+    steps.publish(DAY, MODELS, connect, settings, run_id="bench")
+    whole = time.perf_counter() - begun
+    spent = durations.seconds | {"rest": whole - sum(durations.seconds.values()), "filter": filtered}
+    print("\n".join(f"{name} {seconds}" for name, seconds in spent.items()))
+    report(whole)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.night", description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=1_000_000, help="lines of each of the two logs")
-    parser.add_argument("--advertisers", type=int, default=100)
+    parser.add_argument("--quick", action="store_true", help="1 M events only")
     parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client:
         client()
-        return 0
-    with TemporaryDirectory() as folder, Postgres(Path(folder) / "postgres", free_port()) as postgres:
-        with s3.s3_server(free_port()) as s3_url:
-            postgres.provision("bench")
-            migrate(postgres.url(MASTER, "bench"))
-            postgres.let_log_in("recommendations_pipeline")
-            env = s3.environment(s3_url) | {"DATABASE_URL": postgres.url("recommendations_pipeline", "bench")}
-            os.environ.update(env)
-            storage = boto3.client("s3")
-            storage.create_bucket(Bucket="bench")
-            logs = Path(folder) / "logs"
-            sample.write(sample.make_world(advertisers=arguments.advertisers), logs, [DAY], arguments.events)
-            for name, variable in zip(
-                sample.LOGS, ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI"), strict=True
-            ):
-                file = logs / str(DAY) / name
-                print(f"{name}: {file.stat().st_size / 1e6:,.0f} MB", flush=True)
-                storage.upload_file(str(file), "bench", name)
-                os.environ[variable] = f"s3://bench/{name}"
-            os.environ["INTERMEDIATE_URI"] = "s3://bench/intermediate"
-            return subprocess.run([sys.executable, "-m", "bench.night", "--client"], check=False).returncode
+    else:
+        print(tables(arguments.quick))
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
 from tempfile import TemporaryFile
@@ -38,7 +37,7 @@ def filter_events(
     """FiltrarDatos: lands the day's logs, keeps the active advertisers' events, counts them per product.
 
     Writes staging.product_daily and its neighbours, and `product_views.csv.gz` and `ads_views.csv.gz` on S3. Each log
-    has a session of its own, so that both are landed and counted, and later written, at the same time.
+    has a session of its own, so that both are landed and counted at the same time; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
     unless `reload`. Raises NotYet when an object or the day in it is missing, PipelineError when an audit of
@@ -55,24 +54,19 @@ def filter_events(
         if not reload and _is_loaded(cursor, day, delivered, version) and objects.exist(s3, written):
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
-        sessions = {source: stack.enter_context(warehouse.session(connect)) for source in LOGS}
         counts = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
         rejects = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
         pool = stack.enter_context(ThreadPoolExecutor(len(LOGS)))
 
         def land_and_count(source: str) -> list[Landed]:
-            own = sessions[source].cursor()
-            own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
-            landed = land(own, s3, source, delivered[source])
-            _copy_out(own, sql.read(f"staging/{source}_counts"), counts[source], ds=day)
-            _copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
-            return landed
-
-        def unload_kept(source: str) -> None:
-            own = sessions[source].cursor()
-            warehouse.run(own, "staging/active_advertisers")
-            _copy_in(own, "active_advertisers", BytesIO(active.getvalue()))
-            _unload(own, sql.read(f"staging/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
+            with warehouse.session(connect) as session, session.cursor() as own:
+                own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
+                landed = land(own, s3, source, delivered[source])
+                started = time.monotonic()
+                _copy_out(own, sql.read(f"staging/{source}_counts"), counts[source], ds=day)
+                _copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
+                log.info("%s: counted in %.1f s", source, time.monotonic() - started)
+                return landed
 
         logs = pool.map(land_and_count, LOGS)
         landed = {"advertiser_ids": land(cursor, s3, "advertiser_ids", delivered["advertiser_ids"])}
@@ -85,9 +79,6 @@ def filter_events(
 
         warehouse.run(cursor, "staging/active_advertisers")
         warehouse.run(cursor, "staging/event_counts")
-        active = BytesIO()
-        _copy_out(cursor, sql.read("staging/advertiser_ids_kept"), active)
-        _copy_in(cursor, "active_advertisers", active)
         for source in LOGS:
             _copy_in(cursor, "event_counts", counts[source])
         _record_objects(cursor, day, landed)
@@ -106,7 +97,8 @@ def filter_events(
                 )
             )
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
-        list(pool.map(unload_kept, LOGS))
+        for source in LOGS:
+            _unload_repeated(cursor, sql.read(f"staging/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
         conn.commit()
         return True
 
@@ -260,7 +252,7 @@ def _columns(cursor: Cursor, table: str) -> list[str]:
     return [column.name for column in cursor.description or ()]
 
 
-def _copy_out(cursor: Cursor, query: str, file: IO[bytes], options: str = "", **params: Any) -> None:
+def _copy_out(cursor: Cursor, query: str, file: Any, options: str = "", **params: Any) -> None:
     """Writes the query's rows to the file."""
     bound = identifiers.SQL(cursor.mogrify(query, params or None).decode())
     cursor.copy_expert(_compose("COPY (\n{}\n) TO STDOUT" + options, bound), file, CHUNK)
@@ -278,6 +270,38 @@ def _unload(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> Non
     with objects.gzip_writer(s3, uri) as file:
         _copy_out(cursor, query, file, " WITH (FORMAT csv, HEADER)", **params)
     log.info("%s: %s rows in %.1f s", uri, f"{cursor.rowcount:,}", time.monotonic() - started)
+
+
+def _unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
+    """Like `_unload`, but the query's last column says how often its row stands in the object; it is not written."""
+    started = time.monotonic()
+    with objects.gzip_writer(s3, uri) as file:
+        repeated = _Repeated(file)
+        _copy_out(cursor, query, repeated, " WITH (FORMAT csv, HEADER)", **params)
+    log.info("%s: %s lines written in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)
+
+
+class _Repeated:
+    """A file for COPY, which writes row by row: passes each on as often as its last column says, the header once."""
+
+    MOST_AT_ONCE = 10_000
+    """Rows, so that memory stays flat however often a row is repeated."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._header = True
+        self.lines = 0
+
+    def write(self, row: bytes) -> None:
+        line, _, last = row.rpartition(b",")
+        if self._header:
+            self._header = False
+            self._file.write(line + b"\n")
+            return
+        times = int(last)
+        self.lines += times
+        for done in range(0, times, self.MOST_AT_ONCE):
+            self._file.write((line + b"\n") * min(self.MOST_AT_ONCE, times - done))
 
 
 def _compose(statement: str, *parts: identifiers.Composable) -> identifiers.Composed:

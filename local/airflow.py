@@ -18,6 +18,13 @@ from elt.settings import PROJECT
 from local import processes
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+PRELOADED = (
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "elt.connections",
+    "elt.steps",
+)
 SERVICES = {"api-server": [], "scheduler": ["--skip-serve-logs"], "dag-processor": []}
 
 
@@ -59,6 +66,11 @@ def environment(home: Path, metadata_url: str, port: int) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url.replace("postgresql://", "postgresql+psycopg2://", 1),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        # A task is forked from a process that has imported what every task needs; else each task imports it anew.
+        "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+        "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
+        # A worker that misses the very moment its task's process ends looks again after this many seconds, not 5.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # After a kill -9 the next scheduler picks up what was running within a minute, not five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "20",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",

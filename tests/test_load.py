@@ -144,6 +144,23 @@ def test_what_is_kept_is_on_s3_as_the_raw_log_is(delivered: Night) -> None:
         assert kept == as_csv(header, [row for row in rows if row[0] in active])
 
 
+def test_every_kept_event_is_one_line_on_s3_whatever_the_ids_and_the_order_of_delivery(night: Night) -> None:
+    ads = [("ACME", product, kind, DAY) for product in ("a,b", 'q"q', "a b", "ä") for kind in ("click",) * 3]
+    ads += [("ACME", f"p{n}", "click", DAY) for n in range(2_000)]
+    ads += [("ACME", "popular", "impression", DAY)] * 25_001 + [("GONE", "p", "click", DAY)]
+    views = [("ACME", 'q"q', DAY)] * 2 + [("ACME", "p", "2024-11-19")]
+    files = []
+    for _ in range(2):
+        night.deliver(["ACME"], views, ads)
+        night.load()
+        files.append([night.object(f"intermediate/date={DAY}/{log}.csv.gz") for log in ("ads_views", "product_views")])
+        random.Random(1).shuffle(ads)
+    kept_ads, kept_views = (list(csv.reader(io.StringIO(gzip.decompress(f).decode(), newline=""))) for f in files[0])
+    assert sorted(kept_ads[1:]) == sorted(list(row) for row in ads if row[0] == "ACME")
+    assert kept_views == [["advertiser_id", "product_id", "date"], *[["ACME", 'q"q', DAY]] * 2]
+    assert files[0] == files[1], "the same events give the same bytes"
+
+
 def test_a_second_run_reads_nothing_and_reload_reads_again(delivered: Night) -> None:
     assert delivered.load() is True
     before = delivered.warehouse.rows("TABLE staging.loads")

@@ -12,6 +12,8 @@ from psycopg2.extras import execute_values
 
 from elt import sql
 
+from local.postgres import MASTER
+
 BEFORE, AFTER = "2024-11-19", "2024-11-21"
 
 IDS = [f"p{n:02}" for n in range(30)] + [
@@ -210,3 +212,35 @@ def test_the_scan_of_the_ranking_stops_at_rank_20(warehouse: Warehouse) -> None:
             plan = "\n".join(line for (line,) in cursor.fetchall())
         conn.close()
         assert "Run Condition: (row_number() OVER" in plan, plan
+
+
+def test_a_night_reads_its_own_day_of_a_year(warehouse: Warehouse) -> None:
+    """No file of the run scans a whole durable table: not with statistics, not before there are any."""
+    from elt import sql
+
+    warehouse.rows(
+        "INSERT INTO staging.product_daily SELECT date %s - day, 'A' || advertiser, 'p' || product, 100, 1, 10 "
+        "FROM generate_series(0, 364) AS day, generate_series(1, 5) AS advertiser, generate_series(1, 40) AS product",
+        DAY,
+    )
+    warehouse.rows(
+        "INSERT INTO marts.recommendations SELECT date %s - day, model, 'A' || advertiser, rank, 'p' || rank, 1, '{}' "
+        "FROM generate_series(0, 364) AS day, unnest(ARRAY['TopCTR', 'TopProduct']) AS model, "
+        "generate_series(1, 5) AS advertiser, generate_series(1, 20) AS rank",
+        DAY,
+    )
+    names = [*sql.audits("publication"), "candidates/builds", "marts/model_agreement", "marts/recommendations"]
+    queries = [model.query() for model in sql.models()]
+    queries += [statement for name in names for statement in sql.read(name).split(";\n") if statement.strip()]
+    params = {"ds": DAY, "model": "TopCTR", "models": ["TopCTR", "TopProduct"], "sql_file": "f", "sql_version": "v"}
+    for role in (None, MASTER):
+        if role:
+            warehouse.rows("ANALYZE staging.product_daily, marts.recommendations", role=role)
+        conn = warehouse.connect()
+        with conn.cursor() as cursor:
+            for query in queries:
+                cursor.execute("EXPLAIN " + query, params)
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+                assert "Seq Scan on product_daily" not in plan, plan
+                assert "Seq Scan on recommendations" not in plan, plan
+        conn.close()

@@ -1,6 +1,9 @@
--- pg_temp.active_advertisers: who is active on the day being loaded.
--- Grain: advertiser. Parameters: none.
--- Filled from the delivered list, in every session that filters a log by it.
+-- pg_temp.active_advertisers: who is active on the day being loaded, each once.
+-- Grain: advertiser. Parameters: none. Reads pg_temp.advertiser_ids, the list as delivered.
 CREATE TEMPORARY TABLE active_advertisers (
     advertiser_id text COLLATE "C" PRIMARY KEY
 );
+
+INSERT INTO pg_temp.active_advertisers (advertiser_id)
+SELECT DISTINCT advertiser_ids.advertiser_id
+FROM pg_temp.advertiser_ids;

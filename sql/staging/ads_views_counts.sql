@@ -1,14 +1,26 @@
 -- The ad events counted, in the shape of pg_temp.event_counts.
 -- Grain: advertiser and product of the day; all other days together are one row without ids.
 -- Parameters: ds, the log day.
--- Counted before it is joined to the active list: the groups are far fewer than the events.
+-- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
+-- the events. A line is an impression or a click; the table's constraint says so.
+WITH counted AS (
+    SELECT
+        ads_views.date,
+        ads_views.advertiser_id,
+        ads_views.product_id,
+        count(*) FILTER (WHERE ads_views.type = 'impression') AS impressions,
+        count(*) FILTER (WHERE ads_views.type = 'click') AS clicks
+    FROM pg_temp.ads_views
+    GROUP BY 1, 2, 3
+)
+
 SELECT
     'ads_views' AS source,
-    CASE WHEN ads_views.date = %(ds)s::date THEN ads_views.advertiser_id END AS advertiser_id,
-    CASE WHEN ads_views.date = %(ds)s::date THEN ads_views.product_id END AS product_id,
-    count(*) FILTER (WHERE ads_views.type = 'impression') AS impressions,
-    count(*) FILTER (WHERE ads_views.type = 'click') AS clicks,
+    CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
+    CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
+    sum(counted.impressions) AS impressions,
+    sum(counted.clicks) AS clicks,
     0 AS views,
-    count(*) AS lines
-FROM pg_temp.ads_views
+    sum(counted.impressions + counted.clicks) AS lines
+FROM counted
 GROUP BY 2, 3

@@ -1,14 +1,25 @@
 -- The views counted, in the shape of pg_temp.event_counts.
 -- Grain: advertiser and product of the day; all other days together are one row without ids.
 -- Parameters: ds, the log day.
--- Counted before it is joined to the active list: the groups are far fewer than the events.
+-- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
+-- the events.
+WITH counted AS (
+    SELECT
+        product_views.date,
+        product_views.advertiser_id,
+        product_views.product_id,
+        count(*) AS views
+    FROM pg_temp.product_views
+    GROUP BY 1, 2, 3
+)
+
 SELECT
     'product_views' AS source,
-    CASE WHEN product_views.date = %(ds)s::date THEN product_views.advertiser_id END AS advertiser_id,
-    CASE WHEN product_views.date = %(ds)s::date THEN product_views.product_id END AS product_id,
+    CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
+    CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
     0 AS impressions,
     0 AS clicks,
-    count(*) AS views,
-    count(*) AS lines
-FROM pg_temp.product_views
+    sum(counted.views) AS views,
+    sum(counted.views) AS lines
+FROM counted
 GROUP BY 2, 3

@@ -1,0 +1,72 @@
+"""`make bench`: runs every part of the bench on this machine and writes its tables into docs/performance.md."""
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import psutil
+
+from elt.settings import PROJECT
+
+PARTS = {"night": "The night", "small_day": "A small day", "day": "The day"}
+"""Modules of bench, each with `tables(quick) -> Markdown`, and their headings."""
+
+PAGE = PROJECT / "docs" / "performance.md"
+BEGIN, END = "<!-- measured: make bench writes from here -->", "<!-- to here -->"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Times the night and the day on this machine. Prints the tables and writes docs/performance.md.",
+        epilog="Exit status: 0 done, 1 a part failed or two programs' results differ.",
+    )
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, under 2 minutes; writes no page")
+    parser.add_argument("--only", choices=PARTS, help="one part; writes no page")
+    arguments = parser.parse_args()
+    text = [about_this_machine()]
+    for name in [arguments.only] if arguments.only else PARTS:
+        if importlib.util.find_spec(f"bench.{name}") is None:
+            continue
+        started = time.monotonic()
+        try:
+            part = importlib.import_module(f"bench.{name}").tables(arguments.quick)
+        except RuntimeError as error:
+            print(f"bench.{name}: {error}", file=sys.stderr)
+            return 1
+        text.append(f"## {PARTS[name]}\n\n{part}")
+        print(f"{PARTS[name]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    measured = "\n\n".join(text)
+    print(measured)
+    if not arguments.quick and not arguments.only:
+        write(PAGE, measured)
+    return 0
+
+
+def about_this_machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
+    return (
+        f"Measured on {date.today()}: {os.cpu_count()} cores ({cpu}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
+        f"{platform.system()}, Python {platform.python_version()}."
+    )
+
+
+def write(page: Path, measured: str) -> None:
+    """Puts the tables between the page's marks; what people wrote around them stays."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{page}: the marks {BEGIN!r} and {END!r} are not there")
+    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
