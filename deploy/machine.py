@@ -64,7 +64,9 @@ def write_settings() -> None:
 def prepare_databases() -> None:
     """Brings both databases to what this release expects: roles, passwords, schemas. Safe to repeat."""
     names = settings()
-    passwords = {name: secret(names[f"{name}_SECRET"])["password"] for name in ("PIPELINE", "API", "ANALYST", "METADATA")}
+    passwords = {
+        name: secret(names[f"{name}_SECRET"])["password"] for name in ("PIPELINE", "API", "ANALYST", "METADATA")
+    }
     master = secret(names["MASTER_SECRET"])
     tls = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(RELEASE / "deploy" / "ca" / "rds.pem")}
     os.environ |= {name: names[name] for name in ("PGHOST", "PGPORT")} | tls
@@ -82,15 +84,21 @@ def prepare_databases() -> None:
         )
     _make_metadata_database(url, passwords["METADATA"])
     del os.environ["PGPASSWORD"]
-    config = dict(line.split("=", 1) for line in (RELEASE / "deploy" / "airflow.env").read_text().splitlines() if line[:1].isalpha())
-    subprocess.run(
+    lines = (RELEASE / "deploy" / "airflow.env").read_text().splitlines()
+    config = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    done = subprocess.run(
         [str(Path(sys.executable).with_name("airflow")), "db", "migrate"],
         env=config | os.environ | names | _secrets(names) | {"PYTHONPATH": str(RELEASE)},
+        cwd="/",
         user=USER,
         group=USER,
-        stdout=subprocess.DEVNULL,
-        check=True,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    if done.returncode:
+        raise OSError(f"airflow db migrate failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     print("the schema of Airflow's metadata is current")
 
 

@@ -39,17 +39,11 @@ def template() -> dict[str, Any]:
 
 def create_stack(name: str, hosting: str, stand_ins: dict[str, str], **parameters: str) -> dict[str, str]:
     """Creates in moto what it can; returns the physical ids. `stand_ins` are values of what the others would have."""
-    text = template()
-    for resource in NOT_IN_MOTO:
-        text["Resources"].pop(resource)
-    image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    boto3.client("ssm").put_parameter(Name="/image", Type="String", Value=image, Overwrite=True)
-    text["Parameters"]["AirflowImage"]["Default"] = "/image"
     cloud = boto3.client("cloudformation")
     parameters = {"Revision": REVISION, "ApiHosting": hosting, "NoticeEmail": "someone@example.com"} | parameters
     cloud.create_stack(
         StackName=name,
-        TemplateBody=json.dumps(_without(text, stand_ins)),
+        TemplateBody=for_moto(stand_ins),
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
     )
@@ -57,11 +51,23 @@ def create_stack(name: str, hosting: str, stand_ins: dict[str, str], **parameter
     return {item["LogicalResourceId"]: item.get("PhysicalResourceId", "") for item in resources}
 
 
+def for_moto(stand_ins: dict[str, str]) -> str:
+    """The template without what moto does not make, and with an image that moto has."""
+    text = template()
+    for resource in NOT_IN_MOTO:
+        text["Resources"].pop(resource)
+    for name in [name for name, item in text["Outputs"].items() if item.get("Condition") in ("OnAppRunner", "OnExpress")]:
+        text["Outputs"].pop(name)
+    image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    text["Parameters"]["AirflowImage"] = {"Type": "String", "Default": image}
+    return json.dumps(_without(text, stand_ins))
+
+
 def make_secrets() -> dict[str, str]:
     """Makes the template's secrets as it says they are generated; returns their ARNs by name."""
-    manager, made = boto3.client("secretsmanager"), {}
+    manager, made, resources = boto3.client("secretsmanager"), {}, template()["Resources"]
     for name in SECRETS:
-        how = template()["Resources"][name]["Properties"]["GenerateSecretString"]
+        how = resources[name]["Properties"]["GenerateSecretString"]
         password = manager.get_random_password(
             PasswordLength=how["PasswordLength"], ExcludePunctuation=how["ExcludePunctuation"]
         )["RandomPassword"]

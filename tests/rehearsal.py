@@ -7,6 +7,7 @@ the units' own MemoryMax does not bite (cgroup v1 is not delegated), and there i
 
 import os
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -95,17 +96,20 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
     Raises AssertionError with the end of the output when the user data fails.
     """
     root = folder / "machine"
-    shutil.copytree(_bootstrapped(), root, symlinks=True)
+    subprocess.run(["cp", "--archive", "--reflink=auto", _bootstrapped(), root], check=True)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in hosts.items()))
     script = root / "var/lib/cloud/user-data"
     script.parent.mkdir(parents=True)
     script.write_text(user_data)
     script.chmod(0o755)
-    for name in ("/etc/pip.conf", "/etc/xdg/pip/constraints.txt", "/etc/ssl/certs/ca-certificates.crt"):
+    # How pip reaches its packages from here. The authorities lie where the machine's own package does not put its.
+    for name in ("/etc/pip.conf", "/etc/xdg/pip/constraints.txt"):
         if Path(name).exists():
             (root / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, root / name.lstrip("/"))
-    environment = {key: value for key, value in os.environ.items() if key.startswith("PIP_")} | environment
+    shutil.copy(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt", root / "opt/authorities")
+    pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    environment = pip | {"PIP_CERT": "/opt/authorities"} | environment
     manager = root / "etc/systemd/system.conf.d/rehearsal.conf"
     manager.parent.mkdir(parents=True)
     manager.write_text("[Manager]\nDefaultEnvironment=" + " ".join(f'"{k}={v}"' for k, v in environment.items()) + "\n")
@@ -121,6 +125,8 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
     (limit / "memory.limit_in_bytes").write_text(str(MEMORY))
     command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--link-journal=no"]
     command += ["--console=read-only", "--resolv-conf=copy-host", f"--machine={limit.name}", f"--directory={root}"]
+    if os.environ.get("DEV_VENVS"):
+        command.append(f"--bind={os.environ['DEV_VENVS']}:/opt/recommendations/venvs")
     enter = ["sh", "-c", f'echo $$ >{limit}/cgroup.procs && exec "$@"', "sh", *command]
     nspawn = processes.start(enter, folder / "console.log")
     try:

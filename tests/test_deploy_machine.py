@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +31,9 @@ from local.airflow import free_port
 
 DEBIANS = Path("/usr/lib/postgresql/15/bin")
 RDS = "database.rehearsal.example"
+HOSTS = {RDS: "127.0.0.1", "s3.us-east-1.amazonaws.com": "127.0.0.1"}
+"""The SSM agent is not to be had here: refused at once, and nothing outside is asked."""
+
 EVENTS = int(os.environ.get("EVENTS", "20000"))
 """Of the night, both logs together."""
 YESTERDAY, BAD_DAY = (str(datetime.now(UTC).date() - timedelta(n)) for n in (1, 5))
@@ -72,20 +75,27 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
         deliver(folder, made["Bucket"])
         queue = boto3.client("sqs").create_queue(QueueName="notices")["QueueUrl"]
         arn = boto3.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        boto3.client("sns").subscribe(
-            TopicArn=made["Notices"], Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
-        )
+        boto3.client("sns").subscribe(TopicArn=made["Notices"], Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
         user_data = boto3.client("ec2").describe_instance_attribute(InstanceId=made["Machine"], Attribute="userData")
         user_data = base64.b64decode(user_data["UserData"]["Value"]).decode()
         assert not psutil_listens(8080), "port 8080 is in use; the machine's Airflow needs it"
         began = time.monotonic()
-        machine = parts.enter_context(rehearsal.booted(folder, user_data, {RDS: "127.0.0.1"}, keys))
+        machine = parts.enter_context(rehearsal.booted(folder, user_data, HOSTS, keys))
         chaos.figures.append(f"a machine installed from nothing in {time.monotonic() - began:.0f} s")
-        values = [json.loads(secret_text(arn)) for arn in [*secrets.values(), stand_ins["Database.MasterUserSecret.SecretArn"]]]
+        values = [
+            json.loads(secret_text(arn))
+            for arn in [*secrets.values(), stand_ins["Database.MasterUserSecret.SecretArn"]]
+        ]
         passwords = {value["username"]: value["password"] for value in values}
         yield SimpleNamespace(
-            machine=machine, server=server, made=made, queue=queue, passwords=passwords, user_data=user_data,
-            login=json.loads(secret_text(secrets["LoginSecret"])), secrets=[value["password"] for value in values],
+            machine=machine,
+            server=server,
+            made=made,
+            queue=queue,
+            passwords=passwords,
+            user_data=user_data,
+            login=json.loads(secret_text(secrets["LoginSecret"])),
+            secrets=[value["password"] for value in values],
         )
 
 
@@ -107,7 +117,7 @@ def take_tls_only(server: postgres.Postgres, folder: Path) -> Path:
     for name in ("server.crt", "server.key"):
         shutil.chown(server.folder / name, server.user)
     (server.folder / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
-    with psycopg2.connect(server.url("postgres", "postgres")) as conn:
+    with closing(psycopg2.connect(server.url("postgres", "postgres"))) as conn:
         conn.autocommit = True
         with conn.cursor() as cursor:
             cursor.execute("ALTER SYSTEM SET ssl = on")
@@ -222,9 +232,7 @@ def test_the_logs_of_the_tasks_are_on_s3(world: SimpleNamespace) -> None:
 
 
 def test_a_failure_is_told_with_the_day_the_task_the_message_and_the_link(world: SimpleNamespace) -> None:
-    asked = signed_in(world).post(
-        "/api/v2/dags/recommendations/dagRuns", json={"logical_date": f"{BAD_DAY}T00:00:00Z"}
-    )
+    asked = signed_in(world).post("/api/v2/dags/recommendations/dagRuns", json={"logical_date": f"{BAD_DAY}T00:00:00Z"})
     assert asked.status_code == 200, asked.text
     sqs = boto3.client("sqs")
     message = wait_for(lambda: sqs.receive_message(QueueUrl=world.queue).get("Messages"))[0]
@@ -249,7 +257,9 @@ def test_the_machine_reports_its_journal_and_the_age_of_the_publication(world: S
     ages = [json.loads(text) for text in texts if text.startswith('{"hours_since_published_day"')]
     midnight = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC)
     assert ages[-1]["newest"] == YESTERDAY
-    assert ages[-1]["hours_since_published_day"] == pytest.approx((datetime.now(UTC) - midnight).total_seconds() / 3600, abs=0.1)
+    assert ages[-1]["hours_since_published_day"] == pytest.approx(
+        (datetime.now(UTC) - midnight).total_seconds() / 3600, abs=0.1
+    )
     assert len(texts) == len(set(zip(texts, [event["timestamp"] for event in events], strict=True))), "sent twice"
 
 
