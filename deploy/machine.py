@@ -1,7 +1,7 @@
 """What the Airflow machine fetches and prepares, as root: `python -m deploy.machine settings` and `... databases`.
 
-SETTINGS names the stack's parameter: lines NAME=value, with the names of the secrets. Secrets are kept in memory (/run),
-for the services only, and are never printed.
+SETTINGS names the stack's parameter: lines NAME=value, with the names of the secrets. Secrets are kept in memory
+(/run), for the services only, and are never printed.
 """
 
 import json

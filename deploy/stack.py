@@ -6,7 +6,6 @@ docs/deploy.md.
 
 import argparse
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError
 
 RELEASE = Path(__file__).resolve().parent.parent
 CA = RELEASE / "deploy" / "ca" / "rds.pem"
@@ -154,9 +153,7 @@ def resume(stack: str) -> None:
     if arn := known.get("AppRunnerArn"):
         boto3.client("apprunner").resume_service(ServiceArn=arn)
     _apply(stack, {"Paused": "false"})
-    say(
-        f"resumed: {(outputs(stack) or {}).get('ApiUrl', 'no API')}. Nights missed: airflow backfill create (docs/deploy.md)"
-    )
+    say(f"resumed: {(outputs(stack) or {}).get('ApiUrl', 'no API')}. Nights missed: docs/deploy.md, replay days")
 
 
 def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
@@ -167,16 +164,14 @@ def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
         f"It keeps the bucket {known['BucketName']} with the logs, and a snapshot of the database; both cost cents a\n"
         f"month until you delete them. Nothing else goes on billing."
     )
-    if ask(f"Type the stack's name to go on: ").strip() != stack:
+    if ask("Type the stack's name to go on: ").strip() != stack:
         raise Refused("nothing was deleted")
     rds = boto3.client("rds")
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.modify_db_instance(
             DBInstanceIdentifier=known["DatabaseId"], DeletionProtection=False, ApplyImmediately=True
         )
-    cloud = boto3.client("cloudformation")
-    cloud.delete_stack(StackName=stack)
-    _follow(_stack(stack)["StackId"], "DELETE")
+    _delete(stack)
     say(f"deleted. Left: s3://{known['BucketName']} (aws s3 rb --force), the snapshot (aws rds describe-db-snapshots)")
 
 
@@ -252,6 +247,12 @@ def _apply(stack: str, changes: dict[str, str]) -> None:
             return
         raise
     _follow(done["StackId"], "UPDATE" if existing else "CREATE")
+
+
+def _delete(stack: str) -> None:
+    stack_id = (_stack(stack) or {})["StackId"]
+    boto3.client("cloudformation").delete_stack(StackName=stack)
+    _follow(stack_id, "DELETE")
 
 
 def _follow(stack_id: str, doing: str) -> None:

@@ -43,7 +43,7 @@ def create_stack(name: str, hosting: str, stand_ins: dict[str, str], **parameter
     parameters = {"Revision": REVISION, "ApiHosting": hosting, "NoticeEmail": "someone@example.com"} | parameters
     cloud.create_stack(
         StackName=name,
-        TemplateBody=for_moto(stand_ins),
+        TemplateBody=for_moto(stand_ins, **parameters),
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
     )
@@ -51,13 +51,26 @@ def create_stack(name: str, hosting: str, stand_ins: dict[str, str], **parameter
     return {item["LogicalResourceId"]: item.get("PhysicalResourceId", "") for item in resources}
 
 
-def for_moto(stand_ins: dict[str, str]) -> str:
-    """The template without what moto does not make, and with an image that moto has."""
+def for_moto(stand_ins: dict[str, str], **parameters: str) -> str:
+    """The template without what moto does not make, and with an image that moto has.
+
+    What the parameters' conditions leave out is taken out: moto looks at conditions when it creates, not at an update.
+    """
     text = template()
-    for resource in NOT_IN_MOTO:
-        text["Resources"].pop(resource)
-    for name in [name for name, item in text["Outputs"].items() if item.get("Condition") in ("OnAppRunner", "OnExpress")]:
-        text["Outputs"].pop(name)
+    given = {name: item["Default"] for name, item in text["Parameters"].items()} | parameters
+    deployed, awake = given["Revision"] != "", given["Revision"] != "" and given["Paused"] == "false"
+    holds = {
+        "Deployed": deployed,
+        "Awake": awake,
+        "OnAppRunner": deployed and given["ApiHosting"] == "AppRunner",
+        "OnExpress": awake and given["ApiHosting"] == "ECSExpress",
+        "HasApi": awake,
+        "HasEmail": given["NoticeEmail"] != "",
+    }
+    for part in ("Resources", "Outputs"):
+        for name, item in list(text[part].items()):
+            if name in NOT_IN_MOTO or not holds.get(item.get("Condition"), True) or name.endswith("Arn"):
+                text[part].pop(name)
     image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     text["Parameters"]["AirflowImage"] = {"Type": "String", "Default": image}
     return json.dumps(_without(text, stand_ins))
@@ -84,7 +97,7 @@ def _without(part: Any, stand_ins: dict[str, str]) -> Any:
         case {"Fn::GetAtt": [str(name), *attributes]} if name in NOT_IN_MOTO:
             return _stand_in(stand_ins, ".".join([name, *attributes]))
         case {"Fn::Sub": str(text)}:
-            made = re.compile(r"\$\{((?:%s)\b[\w.]*)\}" % "|".join(NOT_IN_MOTO))
+            made = re.compile(rf"\$\{{((?:{'|'.join(NOT_IN_MOTO)})\b[\w.]*)\}}")
             return {"Fn::Sub": made.sub(lambda found: _stand_in(stand_ins, found[1]), text)}
         case dict():
             return {key: _without(value, stand_ins) for key, value in part.items()}

@@ -23,6 +23,9 @@ from local import processes
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recommendations-rehearsal" / "bookworm"
 """The bootstrapped system is kept between runs."""
 
+IN_THE_IMAGE = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "curl", "python3")
+"""What Debian's image for EC2 has too, as far as it matters here."""
+
 MEMORY = 2 * 2**30
 """Bytes, of the whole machine: a t3.small."""
 
@@ -92,7 +95,7 @@ class Peak(threading.Thread):
 def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dict[str, str]) -> Iterator[Machine]:
     """A machine that runs the user data at its first boot, as the unit cloud-final; yields once it has succeeded.
 
-    `environment` is given to every service: where AWS is, how pip reaches its packages. `hosts` are names and addresses.
+    `environment` is given to every service: where AWS is, and its keys. `hosts` are names and addresses.
     Raises AssertionError with the end of the output when the user data fails.
     """
     root = folder / "machine"
@@ -109,6 +112,8 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
             shutil.copy(name, root / name.lstrip("/"))
     shutil.copy(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt", root / "opt/authorities")
     pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    # Nobody needs these files after a power cut.
+    (root / "etc/dpkg/dpkg.cfg.d/rehearsal").write_text("force-unsafe-io\n")
     environment = pip | {"PIP_CERT": "/opt/authorities"} | environment
     manager = root / "etc/systemd/system.conf.d/rehearsal.conf"
     manager.parent.mkdir(parents=True)
@@ -158,7 +163,7 @@ def _bootstrapped() -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm", part],
+            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(IN_THE_IMAGE)}", "bookworm", part],
             check=True,
         )
         part.rename(CACHE)

@@ -16,7 +16,7 @@ import httpx
 import psycopg2
 import pytest
 from conftest import Night, Warehouse
-from test_secrets import TlsFront, front  # noqa: F401 (a fixture)
+from test_secrets import TlsFront, tls_front
 
 from local.airflow import free_port
 from local.postgres import MASTER
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not IMAGE, reason="IMAGE names no built image")
 
 @contextmanager
 def container(*command: str, ca: Path | None = None, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A container of the image on the host's network: by Docker, else by buildah. `ca` lies where `make image` puts it."""
+    """A container of the image on the host's network: by Docker, else by buildah. `ca` is for RDS."""
     settings = [item for name, value in env.items() for item in ("--env", f"{name}={value}")]
     settings += ["--volume", f"{ca}:/srv/ca/rds.pem:ro"] if ca else []
     made = ""
@@ -53,6 +53,12 @@ def container(*command: str, ca: Path | None = None, **env: str) -> Iterator[sub
 def output(*command: str) -> str:
     with container(*command) as process:
         return process.communicate(timeout=60)[0]
+
+
+@pytest.fixture
+def front(warehouse: Warehouse, tmp_path: Path) -> Iterator[tuple[TlsFront, Path]]:
+    with tls_front(warehouse, tmp_path) as running:
+        yield running
 
 
 @pytest.fixture
