@@ -68,7 +68,7 @@ def _journal(after: str) -> Iterator[tuple[Event, str]]:
             if isinstance(text, list):  # bytes that are no text
                 text = bytes(text).decode(errors="replace")
             if text and at > oldest:
-                unit = entry.get("_SYSTEMD_UNIT", entry.get("UNIT", "")).removesuffix(".service")
+                unit = entry.get("UNIT", entry.get("_SYSTEMD_UNIT", "")).removesuffix(".service")
                 yield {"timestamp": at, "message": f"{unit}: {text}"[:100_000]}, entry["__CURSOR"]
 
 

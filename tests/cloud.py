@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 import boto3
@@ -32,9 +33,14 @@ NOT_IN_MOTO = {
 """Resources that moto does not create, and why."""
 
 
+@lru_cache
+def _text() -> str:
+    return json.dumps(cfn_yaml.load(str(TEMPLATE)))
+
+
 def template() -> dict[str, Any]:
     """The template with every function in its long form."""
-    return json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+    return json.loads(_text())
 
 
 def create_stack(name: str, hosting: str, stand_ins: dict[str, str], **parameters: str) -> dict[str, str]:

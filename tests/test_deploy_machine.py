@@ -5,6 +5,7 @@ takes TLS only, AWS by moto. `make rehearse EVENTS=5000000` is the long form, wi
 import base64
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -58,9 +59,9 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
         server = parts.enter_context(postgres.Postgres(folder / "postgres", free_port()))
         ca = take_tls_only(server, folder)
         server.provision("recommendations")
-        secrets = cloud.make_secrets()
+        arns = cloud.make_secrets()
         master = json.dumps({"username": postgres.MASTER, "password": server.password})
-        stand_ins = secrets | {
+        stand_ins = arns | {
             "Database.Endpoint.Address": RDS,
             "Database.Endpoint.Port": str(server.port),
             "Database.MasterUserSecret.SecretArn": boto3.client("secretsmanager").create_secret(
@@ -83,8 +84,7 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
         machine = parts.enter_context(rehearsal.booted(folder, user_data, HOSTS, keys))
         chaos.figures.append(f"a machine installed from nothing in {time.monotonic() - began:.0f} s")
         values = [
-            json.loads(secret_text(arn))
-            for arn in [*secrets.values(), stand_ins["Database.MasterUserSecret.SecretArn"]]
+            json.loads(secret_text(arn)) for arn in [*arns.values(), stand_ins["Database.MasterUserSecret.SecretArn"]]
         ]
         passwords = {value["username"]: value["password"] for value in values}
         yield SimpleNamespace(
@@ -94,7 +94,7 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
             queue=queue,
             passwords=passwords,
             user_data=user_data,
-            login=json.loads(secret_text(secrets["LoginSecret"])),
+            login=json.loads(secret_text(arns["LoginSecret"])),
             secrets=[value["password"] for value in values],
         )
 
@@ -262,7 +262,12 @@ def test_the_machine_reports_its_journal_and_the_age_of_the_publication(world: S
     assert ages[-1]["hours_since_published_day"] == pytest.approx(
         (datetime.now(UTC) - midnight).total_seconds() / 3600, abs=0.1
     )
-    assert len(texts) == len(set(zip(texts, [event["timestamp"] for event in events], strict=True))), "sent twice"
+    world.machine.run("systemctl", "start", "recommendations-report.service")
+    again = logs.get_log_events(
+        logGroupName=world.made["MachineLogs"], logStreamName=stream["logStreamName"], startFromHead=True
+    )["events"]
+    assert [event["message"] for event in again[: len(texts)]] == texts, "sent twice, or out of order"
+    assert len([event for event in again if "done: /opt/recommendations" in event["message"]]) == 1
 
 
 def test_a_service_that_is_killed_comes_back(world: SimpleNamespace) -> None:
@@ -270,11 +275,12 @@ def test_a_service_that_is_killed_comes_back(world: SimpleNamespace) -> None:
         return world.machine.run("systemctl", "show", "--property=MainPID", "--value", SERVICES[1]).strip()
 
     before = main_pid()
-    world.machine.run("kill", "-9", before)
+    world.machine.run("bash", "-c", f"kill -9 {before}")
     wait_for(lambda: main_pid() not in (before, "0") and running(world))
 
 
 def test_upgrade_and_rollback_are_one_command_each(world: SimpleNamespace) -> None:
+    """The rollback also brings a password that was rotated meanwhile."""
     parameters = boto3.client("ssm")
     settings = parameters.get_parameter(Name="/rehearsal/settings")["Parameter"]["Value"]
 
@@ -288,24 +294,20 @@ def test_upgrade_and_rollback_are_one_command_each(world: SimpleNamespace) -> No
     began = time.monotonic()
     switch_to(LATER)
     chaos.figures.append(f"upgrade on the machine with the same pins in {time.monotonic() - began:.0f} s")
+    password = secrets.token_hex(24)
+    value = json.dumps({"username": "recommendations_pipeline", "password": password})
+    boto3.client("secretsmanager").put_secret_value(SecretId="PipelineSecret", SecretString=value)
+    world.secrets.append(password)
     switch_to(cloud.REVISION)
     assert rows(world, "SELECT count(*) FROM marts.publications") == [(2,)]
-    assert world.machine.run("ls", "/opt/recommendations/venvs").split() != []
-
-
-def test_a_new_password_arrives_with_the_next_installation(world: SimpleNamespace) -> None:
-    secret = "PipelineSecret"
-    value = json.dumps({"username": "recommendations_pipeline", "password": "rotated-once"})
-    boto3.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=value)
-    world.secrets.append("rotated-once")
-    world.machine.run("recommendations-install")
-    url = f"postgresql://recommendations_pipeline:rotated-once@127.0.0.1:{world.server.port}/recommendations"
+    url = f"postgresql://recommendations_pipeline:{password}@127.0.0.1:{world.server.port}/recommendations"
     psycopg2.connect(url).close()
     world.machine.run("systemctl", "start", "recommendations-report.service")
 
 
 def test_no_secret_lies_where_somebody_could_read_it(world: SimpleNamespace) -> None:
     """Not on the machine's disk, journal included; in memory only in files of root and Airflow; not in the stack."""
+    world.secrets.append(world.machine.run("cat", "/run/recommendations/token_key"))
     found = subprocess.run(
         ["grep", "-rlaF", *[f"--regexp={value}" for value in world.secrets], world.machine.root],
         capture_output=True,
@@ -314,9 +316,12 @@ def test_no_secret_lies_where_somebody_could_read_it(world: SimpleNamespace) -> 
     ).stdout
     assert found == ""
     in_memory = world.machine.run("grep", "-rlF", *[f"--regexp={value}" for value in world.secrets], "/run").split()
-    assert sorted(in_memory) == ["/run/recommendations/logins.json", "/run/recommendations/secrets.env"]
-    modes = world.machine.run("stat", "--format=%a %U", *sorted(in_memory)).splitlines()
-    assert modes == ["600 airflow", "600 root"]
+    modes = world.machine.run("stat", "--format=%n %a %U", *sorted(in_memory)).splitlines()
+    assert [line.removeprefix("/run/recommendations/") for line in modes] == [
+        "logins.json 600 airflow",
+        "secrets.env 600 root",
+        "token_key 600 root",
+    ]
     shown = world.user_data + boto3.client("ssm").get_parameter(Name="/rehearsal/settings")["Parameter"]["Value"]
     shown += json.dumps(boto3.client("cloudformation").describe_stacks(StackName="rehearsal")["Stacks"], default=str)
     answer = boto3.client("s3").list_objects_v2(Bucket=world.made["Bucket"], Prefix="airflow-logs/")
@@ -326,8 +331,9 @@ def test_no_secret_lies_where_somebody_could_read_it(world: SimpleNamespace) -> 
     assert not [value for value in world.secrets if value in shown]
 
 
-def test_old_metadata_are_cleaned(world: SimpleNamespace) -> None:
+def test_old_metadata_are_cleaned_and_the_command_line_works(world: SimpleNamespace) -> None:
     world.machine.run("systemctl", "start", "airflow-clean.service")
+    assert "recommendations" in world.machine.run("recommendations-airflow", "dags", "list")
     timers = world.machine.run("systemctl", "list-timers", "--no-pager")
     assert "airflow-clean.timer" in timers
     assert "recommendations-report.timer" in timers
