@@ -31,8 +31,7 @@ if [ ! -e "$venv/complete" ]; then
     say "installing Python packages into $venv"
     rm -rf "$venv"
     python3 -m venv "$venv"
-    [ -n "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$release/requirements/airflow.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir -r "$release/requirements/airflow.txt"
     touch "$venv/complete"
 fi
 ln -sfn "$venv" "$release/.venv"

@@ -9,7 +9,6 @@ import os
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -115,10 +114,7 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
     pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
     # Nobody needs these files after a power cut.
     (root / "etc/dpkg/dpkg.cfg.d/rehearsal").write_text("force-unsafe-io\n")
-    asked = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=False)
-    pip_cache = asked.stdout.strip() if Path(asked.stdout.strip()).is_dir() else ""
-    pip |= {"PIP_CERT": "/opt/authorities"} | ({"PIP_CACHE_DIR": "/var/cache/pip"} if pip_cache else {})
-    environment = pip | environment
+    environment = pip | {"PIP_CERT": "/opt/authorities"} | environment
     manager = root / "etc/systemd/system.conf.d/rehearsal.conf"
     manager.parent.mkdir(parents=True)
     manager.write_text("[Manager]\nDefaultEnvironment=" + " ".join(f'"{k}={v}"' for k, v in environment.items()) + "\n")
@@ -134,8 +130,6 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
     (limit / "memory.limit_in_bytes").write_text(str(MEMORY))
     command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--link-journal=no"]
     command += ["--console=read-only", "--resolv-conf=copy-host", f"--machine={limit.name}", f"--directory={root}"]
-    if pip_cache:
-        command.append(f"--bind={pip_cache}:/var/cache/pip")
     enter = ["sh", "-c", f'echo $$ >{limit}/cgroup.procs && exec "$@"', "sh", *command]
     nspawn = processes.start(enter, folder / "console.log")
     try:
