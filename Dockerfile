@@ -9,6 +9,8 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --no-create-home --uid 10001 api
 COPY --from=build /opt/venv /opt/venv
 COPY api /srv/api
+# The authorities of RDS's certificates, where `make image` has put them (deploy/ca/README.md).
+COPY deploy/ca /srv/ca
 WORKDIR /srv
 USER 10001
 ENV PORT=8080 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

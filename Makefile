@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
 
-.PHONY: help demo test chaos bench quality docs lint format setup pins clean
+.PHONY: help demo test chaos bench quality docs rehearse lint format setup pins clean
+.PHONY: deploy image status pause resume teardown
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -32,15 +33,19 @@ quality: setup ## How good the models' lists are, on planted truth: about 3 minu
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL
 	@exec $(BIN)/python -m local.describe
 
-lint: setup ## Check Python (ruff) and SQL (sqlfluff)
+rehearse: setup ## Boot the Airflow machine of AWS here, as root, and run a night in its 2 GiB (EVENTS=5000000)
+	@EVENTS=$(or $(EVENTS),5000000) exec $(BIN)/python -m pytest tests/test_deploy_machine.py -s $(ARGS)
+
+lint: setup ## Check Python (ruff), SQL (sqlfluff) and the AWS template (cfn-lint)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/sqlfluff lint --processes 0 sql api/queries
+	$(BIN)/sqlfluff lint --processes 0 sql api/queries deploy
+	$(BIN)/cfn-lint deploy/template.yaml
 
 format: setup ## Mend what the linters can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/sqlfluff fix --processes 0 sql api/queries
+	$(BIN)/sqlfluff fix --processes 0 sql api/queries deploy
 
 setup: $(STAMP) ## Install everything into .venv; does nothing when it is current
 
@@ -60,6 +65,27 @@ pins: setup ## Compile requirements/*.txt from pyproject.toml, on the oldest Pyt
 	$(COMPILE) --extra airflow -c requirements/dev.txt -o requirements/airflow.txt pyproject.toml
 	$(COMPILE) --extra api -c requirements/dev.txt -o requirements/api.txt pyproject.toml
 	$(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+
+# On AWS (docs/deploy.md). Needs credentials and a region; for images Docker. STACK names the stack: STACK=ads-prod
+STACK_COMMAND = $(if $(STACK),,$(error which stack? make $@ STACK=ads-prod))exec $(BIN)/python -m deploy.stack $@ $(STACK)
+
+deploy: setup ## Make or upgrade all of it on AWS: 40 to 75 $/month (PARAMETERS="NoticeEmail=..", REVISION=.. rolls back)
+	@$(STACK_COMMAND) $(PARAMETERS) $(if $(REVISION),--revision $(REVISION))
+
+image: setup ## Build the API's image and push it to the stack's ECR: cents a month (STACK=..)
+	@$(STACK_COMMAND)
+
+status: setup ## What runs on AWS, what is published, which alarms ring; free (STACK=..)
+	@$(STACK_COMMAND)
+
+pause: setup ## Stop what bills by the hour: about 8 $/month remain (STACK=..)
+	@$(STACK_COMMAND)
+
+resume: setup ## Start it again (STACK=..)
+	@$(STACK_COMMAND)
+
+teardown: setup ## Delete the stack, after asking; the bucket and a database snapshot stay (STACK=..)
+	@$(STACK_COMMAND)
 
 clean: ## Remove what the demo keeps between runs
 	rm -rf .local

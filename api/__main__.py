@@ -4,7 +4,13 @@ import os
 
 import uvicorn
 
-# No log line a request: it would cost as much as the answer. /metrics counts them.
 uvicorn.run(
-    "api.main:app", host="0.0.0.0", port=int(os.environ.get("PORT", "8080")), server_header=False, access_log=False
+    "api.main:app",
+    host="0.0.0.0",
+    port=int(os.environ.get("PORT", "8080")),
+    server_header=False,
+    # No log line a request: it would cost as much as the answer. /metrics counts them.
+    access_log=False,
+    # After SIGTERM what is under way is answered; what takes longer than this (seconds) is given up.
+    timeout_graceful_shutdown=4,
 )

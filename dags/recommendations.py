@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from elt import connections, sql, steps
+from elt import connections, notices, sql, steps
 from elt.errors import NotYet, PipelineError
 from elt.settings import load_settings
 
@@ -57,6 +57,7 @@ with DAG(
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "execution_timeout": timedelta(hours=1),
+        "on_failure_callback": notices.on_failure(),
     },
     params={
         "reload": Param(False, type="boolean", description="Load the logs again even if the objects have not changed"),

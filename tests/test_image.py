@@ -4,15 +4,23 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import cloud
 import httpx
+import psutil
+import psycopg2
 import pytest
-from conftest import Night
+from conftest import Night, Warehouse
+from test_secrets import TlsFront, tls_front
 
 from local.airflow import free_port
+from local.postgres import MASTER
 
 IMAGE = os.environ.get("IMAGE", "")
 DOCKER = bool(IMAGE) and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
@@ -20,9 +28,10 @@ pytestmark = pytest.mark.skipif(not IMAGE, reason="IMAGE names no built image")
 
 
 @contextmanager
-def container(*command: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A container of the image on the host's network: by Docker, else by buildah."""
+def container(*command: str, ca: Path | None = None, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """A container of the image on the host's network: by Docker, else by buildah. `ca` is for RDS."""
     settings = [item for name, value in env.items() for item in ("--env", f"{name}={value}")]
+    settings += ["--volume", f"{ca}:/srv/ca/rds.pem:ro"] if ca else []
     made = ""
     if DOCKER:
         start = ["docker", "run", "--rm", "--init", "--read-only", "--network", "host", *settings, IMAGE, *command]
@@ -42,31 +51,105 @@ def container(*command: str, **env: str) -> Iterator[subprocess.Popen[str]]:
             subprocess.run(["buildah", "rm", made.strip()], capture_output=True, check=True)
 
 
+def terminate(container: subprocess.Popen[str]) -> None:
+    """SIGTERM to the container's own process. Docker passes it on; buildah would end it and the process at once."""
+    if DOCKER:
+        return container.send_signal(signal.SIGTERM)
+    (api,) = [p for p in psutil.Process(container.pid).children(recursive=True) if p.cmdline()[-2:] == ["-m", "api"]][
+        -1:
+    ]
+    api.terminate()
+
+
 def output(*command: str) -> str:
     with container(*command) as process:
         return process.communicate(timeout=60)[0]
 
 
-def test_it_serves_with_nothing_but_its_two_variables_and_stops_when_told(delivered: Night) -> None:
+@pytest.fixture
+def front(warehouse: Warehouse, tmp_path: Path) -> Iterator[tuple[TlsFront, Path]]:
+    with tls_front(warehouse, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def serving(delivered: Night, front: tuple[TlsFront, Path]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The container and its address, started with the very variables that the template gives it, over verified TLS."""
     delivered.run()
+    server, ca = front
+    ca.chmod(0o644)
+    ca.parent.chmod(0o755)
+    properties = cloud.template()["Resources"]["ApiOnExpress"]["Properties"]["PrimaryContainer"]
+    env = {item["Name"]: item["Value"] for item in properties["Environment"]}
+    assert env["DATABASE_URL"] == "postgresql:///recommendations"
+    password = delivered.warehouse.postgres.password
+    here = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), **{s["Name"]: password for s in properties["Secrets"]}}
+    assert set(here) <= set(env) | {"PGPASSWORD"}
+    # The database of a test has a name of its own, and the port is not the container's alone as it is there.
     port = free_port()
-    env = {"DATABASE_URL": delivered.warehouse.url("recommendations_api"), "PORT": str(port)}
-    command = () if DOCKER else ("/opt/venv/bin/python", "-m", "api")
-    with container(*command, **env) as process:
-        deadline = time.monotonic() + 30
+    here |= {"DATABASE_URL": f"postgresql:///{delivered.warehouse.name}", "PORT": str(port)}
+    with container(*(() if DOCKER else ("/opt/venv/bin/python", "-m", "api")), ca=ca, **env | here) as process:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 30
         while True:
             try:
-                assert httpx.get(f"http://127.0.0.1:{port}/health/ready").json()["status"] == "ready"
+                assert httpx.get(f"{url}/health/live").json()["status"] == "live"
                 break
             except httpx.TransportError:
                 assert process.poll() is None, process.stdout and process.stdout.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        assert httpx.get(f"http://127.0.0.1:{port}/recommendations/ACME/TopCTR").json()["count"] == 20
+        yield process, url
+
+
+def test_it_serves_with_nothing_but_the_variables_of_the_template(
+    serving: tuple[subprocess.Popen[str], str], front: tuple[TlsFront, Path]
+) -> None:
+    _, url = serving
+    assert httpx.get(f"{url}/health/ready").json()["status"] == "ready"
+    assert httpx.get(f"{url}/recommendations/ACME/TopCTR").json()["count"] == 20
+    assert front[0].encrypted
+
+
+def test_it_stops_within_5_seconds_and_answers_what_it_was_asked(
+    serving: tuple[subprocess.Popen[str], str], warehouse: Warehouse
+) -> None:
+    """The balancer sends nothing new to a container that it stops; what is under way is answered.
+
+    A lock in the database keeps requests under way until the signal has been sent; others come and go all the time.
+    """
+    process, url = serving
+    draining, answers = threading.Event(), []
+
+    def keep_asking() -> None:
+        while not draining.is_set():
+            answers.append(httpx.get(f"{url}/history/BOLT", timeout=20).status_code)
+
+    def under_way() -> int:
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'marts.recommendations'::regclass"
+        return warehouse.rows(query, role=MASTER)[0][0]
+
+    with ThreadPoolExecutor(8) as pool, closing(psycopg2.connect(warehouse.url(MASTER))) as holder:
+        busy = [pool.submit(keep_asking) for _ in range(4)]
+        while len(answers) < 50:
+            time.sleep(0.01)
+        holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+        held = [pool.submit(httpx.get, f"{url}/recommendations/ACME/TopProduct", timeout=20) for _ in range(4)]
+        draining.set()
+        deadline = time.monotonic() + 3
+        while under_way() + sum(asked.done() for asked in busy + held) < 8:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         started = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        terminate(process)
+        time.sleep(0.2)
+        holder.rollback()
         process.wait(20)
         assert time.monotonic() - started < 5
+        for asked in busy:
+            asked.result()
+        assert [asked.result().status_code for asked in held] == [200] * 4
+    assert set(answers) == {200}
+    assert len(answers) >= 50
 
 
 def test_it_holds_the_api_and_nothing_else() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -97,13 +98,20 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
             end.close()
 
 
-@pytest.fixture
-def front(warehouse: Warehouse, tmp_path: Path) -> Iterator[tuple[TlsFront, Path]]:
-    cert, key = certificate(tmp_path, "rds")
+@contextmanager
+def tls_front(warehouse: Warehouse, folder: Path) -> Iterator[tuple[TlsFront, Path]]:
+    """A running front for the warehouse's server, and the authority of its certificate."""
+    cert, key = certificate(folder, "rds")
     server = TlsFront(warehouse.postgres.port, cert, key)
     server.start()
     yield server, cert
     server.listener.close()
+
+
+@pytest.fixture
+def front(warehouse: Warehouse, tmp_path: Path) -> Iterator[tuple[TlsFront, Path]]:
+    with tls_front(warehouse, tmp_path) as running:
+        yield running
 
 
 def tls_url(warehouse: Warehouse, role: str, port: int, ca: Path, mode: str = "verify-full") -> str:

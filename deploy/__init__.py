@@ -1,0 +1,1 @@
+"""The system on AWS: the template, the Airflow machine, and what `make deploy` and its companions run."""
