@@ -23,7 +23,7 @@ chaos: setup ## The long form of the tests that break things: about 13 minutes
 bench: setup ## Time the night by step, and the client's memory (EVENTS=1000000)
 	@exec $(BIN)/python -m bench.night --events $(EVENTS)
 
-quality: setup ## How good the models' lists are, on planted truth: about 3 minutes
+quality: setup ## How good the models' lists are, on planted truth: about 4 minutes
 	@exec $(BIN)/python -m bench.quality
 
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL
