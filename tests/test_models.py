@@ -11,7 +11,6 @@ from oracle import smoothed_ctr, top_ctr, top_product
 from psycopg2.extras import execute_values
 
 from elt import sql
-
 from local.postgres import MASTER
 
 BEFORE, AFTER = "2024-11-19", "2024-11-21"
