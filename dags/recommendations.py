@@ -82,10 +82,7 @@ with DAG(
 
     @task(task_id="DBWriting", outlets=[Asset("recommendations")])
     def publish() -> None:
-        run_id = get_current_context()["run_id"]
-        run_step(steps.publish, models=MODELS, run_id=run_id)
-        run_step(steps.catch_up, models=MODELS, open_s3=connections.s3, run_id=run_id)
-        run_step(steps.forget)
+        run_step(steps.finish, models=MODELS, open_s3=connections.s3, run_id=get_current_context()["run_id"])
 
     built = [build_model.override(task_id=model.name)(index) for index, model in enumerate(MODELS)]
     filter_events() >> built >> publish()

@@ -148,7 +148,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
 
 
 def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: Settings, *, run_id: str) -> list[str]:
-    """DBWriting: in one transaction replaces the day's lists, records the publication, audits both, and notifies.
+    """In one transaction replaces the day's lists, records the publication, writes its figures, audits, and notifies.
 
     Returns the names of the models whose publication changed; running it again changes nothing. Raises NotYet when
     another run has loaded the day since the models were built, PipelineError when an audit of sql/audits/publication is
@@ -177,6 +177,25 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     return changed
 
 
+def finish(
+    day: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    run_id: str,
+) -> list[str]:
+    """DBWriting, whole: publishes the day, catches up with days that look back on it, forgets what is not kept.
+
+    Returns the names of the models whose publication of the day changed. Raises as `publish` and `catch_up` do.
+    """
+    changed = publish(day, models, connect, settings, run_id=run_id)
+    catch_up(day, models, connect, open_s3, settings, run_id=run_id)
+    forget(day, connect, settings)
+    return changed
+
+
 def catch_up(
     day: str,
     models: Sequence[sql.Model],
@@ -193,12 +212,16 @@ def catch_up(
 
     Returns the days that it published again. Raises PipelineError when an audit of one of them is broken.
     """
+    params = {"models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.run(cursor, "candidates/outdated", ds=day, models=[model.name for model in models])
-        outdated = cursor.fetchall()
+        warehouse.run(cursor, "candidates/outdated", ds=day, **params)
+        outdated = {later: {name for _, name in group} for later, group in groupby(cursor, key=itemgetter(0))}
+        for later, names in outdated.items():
+            # A model that is newer than the day's publication was never built for it.
+            warehouse.run(cursor, "candidates/stale", ds=later, **params)
+            names.update(name for (name,) in cursor.fetchall())
     caught_up = []
-    for later, group in groupby(outdated, key=itemgetter(0)):
-        names = {name for _, name in group}
+    for later, names in outdated.items():
         log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(names)))
         for model in models:
             if model.name in names:
@@ -207,8 +230,8 @@ def catch_up(
             publish(later, models, connect, settings, run_id=run_id)
         except NotYet as error:
             log.info("%s; it will publish the day", error)
-            continue
-        caught_up.append(later)
+        else:
+            caught_up.append(later)
     return caught_up
 
 

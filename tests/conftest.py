@@ -113,9 +113,8 @@ class Night:
     def run(self, day: str = DAY, **options: Any) -> list[str]:
         self.load(day, **options)
         self.rank(day)
-        changed = self.publish(day)
-        self.catch_up(day)
-        return changed
+        connect, settings = self.warehouse.connect, self.settings
+        return steps.finish(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
 
     def top_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(

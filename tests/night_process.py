@@ -21,6 +21,4 @@ print("ready", flush=True)
 steps.filter_events(day, connect, s3, settings, run_id="process")
 for model in sql.models():
     steps.build_model(day, model, connect, s3, settings)
-steps.publish(day, sql.models(), connect, settings, run_id="process")
-steps.catch_up(day, sql.models(), connect, lambda: s3, settings, run_id="process")
-steps.forget(day, connect, settings)
+steps.finish(day, sql.models(), connect, lambda: s3, settings, run_id="process")

@@ -219,6 +219,43 @@ def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back
     assert delivered.catch_up(EARLIER) == delivered.catch_up(DAY) == []
 
 
+def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(delivered: Night, monkeypatch) -> None:
+    """After the later day was ranked again, before it was published again."""
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    delivered.load(EARLIER)
+    delivered.rank(EARLIER)
+    delivered.publish(EARLIER)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            delivered.catch_up(EARLIER)
+    assert delivered.warehouse.rows("SELECT date::text, model, newly_loaded FROM marts.outdated_lists") == [
+        (DAY, "SmoothedCTR", None)
+    ]
+    assert delivered.catch_up(EARLIER) == [DAY]
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}
+    assert delivered.warehouse.rows("TABLE marts.outdated_lists") == []
+
+
+def test_a_model_that_is_newer_than_the_day_is_ranked_too_when_the_day_is_caught_up_with(delivered: Night) -> None:
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    for table in ("models.candidates", "models.builds", "marts.recommendations", "marts.publications"):
+        delivered.warehouse.rows(f"DELETE FROM {table} WHERE model = 'TopProduct'")
+    delivered.run(EARLIER)
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}
+    assert len(delivered.top_product()) == 40
+
+
 def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Night, monkeypatch) -> None:
     """What is ranked and what is recorded as read are of one moment."""
     active, views, ads = ordinary_logs()

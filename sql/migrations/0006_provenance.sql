@@ -51,7 +51,7 @@ UPDATE marts.publications SET
             AND recommendations.rank = 20
     );
 
--- The name of a relation tells a reader what is wrong with its rows: nothing should be in it for long.
+-- Nothing should be in it for long.
 CREATE VIEW marts.outdated_lists AS
 SELECT
     publications.date,
@@ -66,10 +66,24 @@ INNER JOIN staging.loads
     ON
         builds.date > loads.date
         AND builds.date - builds.looks_back <= loads.date
-        AND loads.load_id <> all(builds.loads_read);
+        AND loads.load_id <> all(builds.loads_read)
+UNION ALL
+SELECT
+    publications.date,
+    publications.model,
+    NULL AS newly_loaded
+FROM marts.publications
+INNER JOIN models.builds
+    ON
+        publications.date = builds.date
+        AND publications.model = builds.model
+WHERE
+    builds.looks_back > 0
+    AND (builds.lists_hash, builds.days_read) IS DISTINCT FROM (publications.lists_hash, publications.days_read);
 COMMENT ON VIEW marts.outdated_lists IS
 'Published lists that look back on a day which was loaded after they were ranked. DBWriting of that day ranks them '
 'again, so that the view is empty but for moments. Grain: log day, model, earlier day';
 COMMENT ON COLUMN marts.outdated_lists.date IS 'Log day of the lists, UTC';
 COMMENT ON COLUMN marts.outdated_lists.model IS 'Model name';
-COMMENT ON COLUMN marts.outdated_lists.newly_loaded IS 'The earlier day that the lists have not seen as it is now';
+COMMENT ON COLUMN marts.outdated_lists.newly_loaded IS
+'The earlier day that the lists have not seen as it is now; null: ranked again, and about to be published';

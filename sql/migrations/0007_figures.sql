@@ -14,7 +14,7 @@ CREATE TABLE marts.list_variation (
     days smallint NOT NULL,
     replaced_share double precision NOT NULL,
     rank_weighted_change double precision,
-    PRIMARY KEY (date, model, place)
+    PRIMARY KEY (date, model, place, advertiser_id)
 );
 COMMENT ON TABLE marts.list_variation IS
 'How much lists change from day to day, over the 7 published days that end with the date, most varying first. '

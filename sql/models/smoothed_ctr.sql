@@ -67,14 +67,15 @@ totals AS (
     WINDOW advertiser AS (PARTITION BY products.advertiser_id)
 ),
 
-moments AS (
+moments AS MATERIALIZED (
     SELECT
         totals.*,
-        (totals.all_k / totals.all_n)::double precision AS p,
-        (totals.all_k * (totals.all_n - totals.all_k) / totals.all_n / totals.all_n)::double precision AS p_q,
-        (totals.k_squared_over_n - totals.all_k * totals.all_k / totals.all_n)::double precision AS s,
+        totals.all_k::double precision / totals.all_n::double precision AS p,
+        totals.k_squared_over_n::double precision
+        - totals.all_k::double precision * totals.all_k::double precision / totals.all_n::double precision AS s,
         (totals.m - 1)::double precision AS m_less_1,
-        (totals.all_n - totals.n_squared / totals.all_n)::double precision AS n_between
+        totals.all_n::double precision
+        - totals.n_squared::double precision / totals.all_n::double precision AS n_between
     FROM totals
 ),
 
@@ -83,15 +84,16 @@ dispersions AS (
     SELECT
         moments.*,
         CASE
-            WHEN moments.p_q > 0 AND moments.n_between > moments.m_less_1
+            WHEN moments.p > 0 AND moments.p < 1 AND moments.n_between > moments.m_less_1
                 THEN
-                    (moments.s - moments.p_q * moments.m_less_1)
-                    / (moments.p_q * (moments.n_between - moments.m_less_1))
+                    (moments.s / (moments.p * (1 - moments.p)) - moments.m_less_1)
+                    / (moments.n_between - moments.m_less_1)
         END AS g
     FROM moments
 ),
 
-priors AS (
+-- Materialized, here and above: inlined, each expression would be computed again wherever it is used.
+priors AS MATERIALIZED (
     SELECT
         dispersions.*,
         CASE WHEN dispersions.g > 0 THEN greatest(1 / dispersions.g - 1, 0) END AS strength
