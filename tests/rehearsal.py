@@ -20,11 +20,15 @@ import psutil
 
 from local import processes
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recommendations-rehearsal" / "bookworm"
-"""The bootstrapped system is kept between runs."""
-
 IN_THE_IMAGE = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "curl", "python3")
 """What Debian's image for EC2 has too, as far as it matters here."""
+
+CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    / "recommendations-rehearsal"
+    / "-".join(("bookworm", *IN_THE_IMAGE))
+)
+"""The bootstrapped system is kept between runs."""
 
 MEMORY = 2 * 2**30
 """Bytes, of the whole machine: a t3.small."""
