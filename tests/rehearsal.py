@@ -165,7 +165,15 @@ def _bootstrapped() -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(IN_THE_IMAGE)}", "bookworm", part],
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--dpkgopt=force-unsafe-io",
+                f"--include={','.join(IN_THE_IMAGE)}",
+                "bookworm",
+                part,
+            ],
             check=True,
         )
         part.rename(CACHE)
