@@ -88,7 +88,7 @@ def prepare_databases() -> None:
     config = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     done = subprocess.run(
         [str(Path(sys.executable).with_name("airflow")), "db", "migrate"],
-        env=config | os.environ | names | _secrets(names) | {"PYTHONPATH": str(RELEASE)},
+        env=config | os.environ | names | _secrets(names) | {"PYTHONPATH": str(RELEASE), "HOME": "/"},
         cwd="/",
         user=USER,
         group=USER,

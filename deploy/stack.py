@@ -44,6 +44,8 @@ def deploy(stack: str, parameters: dict[str, str], revision: str) -> None:
     say(f"deploying {revision[:12]} as stack {stack} in {_region()}, account {_account()}")
     say("cost: about 40 to 75 US dollars a month (docs/deploy.md); `make pause` stops most of it")
     known = outputs(stack)
+    if (_stack(stack) or {}).get("StackStatus") == "ROLLBACK_COMPLETE":
+        raise Refused(f"{stack} could not be created, and AWS lets it only be deleted: make teardown STACK={stack}")
     if known is None:
         say("the ground: network, bucket, database (the longest: 10 to 15 minutes), secrets, alarms")
         _apply(stack, parameters)
@@ -161,18 +163,16 @@ def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
     known = _existing(stack)
     print(
         f"This deletes the stack {stack} in {_region()}: machine, API, images, secrets, alarms, and the database.\n"
-        f"It keeps the bucket {known['BucketName']} with the logs, and a snapshot of the database; both cost cents a\n"
-        f"month until you delete them. Nothing else goes on billing."
+        f"It keeps the bucket {known.get('BucketName', '(none)')} with the logs, and a snapshot of the database;\n"
+        f"both cost cents a month until you delete them. Nothing else goes on billing."
     )
     if ask("Type the stack's name to go on: ").strip() != stack:
         raise Refused("nothing was deleted")
     rds = boto3.client("rds")
-    with suppress(rds.exceptions.DBInstanceNotFoundFault):
-        rds.modify_db_instance(
-            DBInstanceIdentifier=known["DatabaseId"], DeletionProtection=False, ApplyImmediately=True
-        )
+    if database := known.get("DatabaseId"):
+        rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=False, ApplyImmediately=True)
     _delete(stack)
-    say(f"deleted. Left: s3://{known['BucketName']} (aws s3 rb --force), the snapshot (aws rds describe-db-snapshots)")
+    say("deleted. Left: the bucket (aws s3 rb --force s3://...), the snapshot (aws rds describe-db-snapshots)")
 
 
 def outputs(stack: str) -> dict[str, str] | None:

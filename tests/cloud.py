@@ -77,9 +77,14 @@ def for_moto(stand_ins: dict[str, str], **parameters: str) -> str:
         for name, item in list(text[part].items()):
             if name in NOT_IN_MOTO or not holds.get(item.get("Condition"), True) or name.endswith("Arn"):
                 text[part].pop(name)
-    image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    text["Parameters"]["AirflowImage"] = {"Type": "String", "Default": image}
+    text["Parameters"]["AirflowImage"] = {"Type": "String", "Default": _image()}
     return json.dumps(_without(text, stand_ins))
+
+
+@lru_cache
+def _image() -> str:
+    """One of the images that moto always has; to list them takes seconds."""
+    return boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
 
 
 def make_secrets() -> dict[str, str]:

@@ -20,11 +20,15 @@ import psutil
 
 from local import processes
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recommendations-rehearsal" / "bookworm"
-"""The bootstrapped system is kept between runs."""
-
 IN_THE_IMAGE = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "curl", "python3")
 """What Debian's image for EC2 has too, as far as it matters here."""
+
+CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    / "recommendations-rehearsal"
+    / "-".join(("bookworm", *IN_THE_IMAGE))
+)
+"""The bootstrapped system is kept between runs."""
 
 MEMORY = 2 * 2**30
 """Bytes, of the whole machine: a t3.small."""
@@ -161,7 +165,15 @@ def _bootstrapped() -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(IN_THE_IMAGE)}", "bookworm", part],
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--dpkgopt=force-unsafe-io",
+                f"--include={','.join(IN_THE_IMAGE)}",
+                "bookworm",
+                part,
+            ],
             check=True,
         )
         part.rename(CACHE)

@@ -163,6 +163,8 @@ def test_mistakes_are_answered_with_what_would_be_right(
     monkeypatch.setattr(stack, "_head", lambda: "e" * 40)
     with pytest.raises(stack.Refused, match="git checkout it"):
         stack.deploy("ads", {}, "f" * 40)
+    keys = boto3.client("s3").list_objects_v2(Bucket=(stack.outputs("ads") or {})["BucketName"])["Contents"]
+    assert [item["Key"] for item in keys] == [f"releases/{HEAD}.tar.gz"], "what is checked out is not that revision"
 
 
 def test_every_target_of_the_makefile_reaches_its_command() -> None:
