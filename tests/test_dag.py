@@ -78,6 +78,16 @@ def test_it_knows_no_sql_and_no_rule() -> None:
     assert len(text.splitlines()) < 130
 
 
+def test_the_machine_on_aws_runs_airflow_as_it_is_run_here(tmp_path: Path) -> None:
+    lines = (PROJECT / "deploy" / "airflow.env").read_text().splitlines()
+    there = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    here = airflow.environment(tmp_path, "postgresql://x@127.0.0.1/x", 8080)
+    shared = {name for name in here if name in there and not name.endswith(("_HOME", "_FOLDER", "_ALL_ADMINS"))}
+    assert {"AIRFLOW__CORE__PARALLELISM", "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"} <= shared
+    different = {name for name in shared if here[name] != there[name]}
+    assert different == {"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL"}
+
+
 @pytest.fixture
 def environment(night: Night, s3_url: str, tmp_path: Path) -> dict[str, str]:
     """What Airflow's processes are told: the contract's variables, the embedded services, metadata of their own."""
