@@ -21,8 +21,10 @@ from tempfile import TemporaryDirectory
 import httpx
 import psutil
 import psycopg2
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import cursor as Cursor
 
-from elt import sql
+from elt import sql, warehouse
 from elt.migrate import migrate
 from elt.settings import PROJECT
 from local import processes
@@ -74,9 +76,19 @@ FROM unnest(%(dates)s::date[]) AS days (date)
 CROSS JOIN unnest(%(advertisers)s::text[]) AS advertisers (advertiser_id)
 """
 
+EVENTS = """
+INSERT INTO staging.product_daily (date, advertiser_id, product_id, impressions, clicks, views)
+SELECT DISTINCT recommendations.date, recommendations.advertiser_id, recommendations.product_id, 100, 3, 50
+FROM marts.recommendations
+WHERE recommendations.date = ANY(%(newest)s::date[])
+"""
+
+FIGURES = ("list_changes", "list_variation", "model_agreement", "daily", "evaluation")
+"""Files of sql/marts that DBWriting runs for the statistics."""
+
 
 def tables(quick: bool) -> str:
-    """Runs the bench; returns its tables as Markdown. Raises AssertionError when the servers answer differently."""
+    """Runs the bench; returns its tables as Markdown. Raises RuntimeError when the servers answer differently."""
     days, rounds, seconds = (30, 2, 2) if quick else (365, 5, 4)
     models = [model.name for model in sql.models()]
     advertisers = [f"ADVERTISER{n:010}" for n in range(ADVERTISERS)]
@@ -122,9 +134,36 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
         dates = [LAST_DAY - timedelta(n) for n in reversed(range(days))]
         for statement in (WITHOUT_KEY, LISTS, WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
+        newest = dates[-9:]
+        cursor.execute(EVENTS, {"newest": newest})
+        for day in newest:
+            for name in FIGURES:
+                warehouse.run(cursor, f"marts/{name}", ds=str(day), models=models)
+        _repeat_figures(cursor, dates[:-9], dates[-2])
         cursor.execute("VACUUM ANALYZE")
     conn.close()
     return postgres.url("recommendations_api", "day")
+
+
+def _repeat_figures(cursor: Cursor, dates: list[date], like: date) -> None:
+    """Gives the days the statistics of one day, so that the tables are as large as they would be."""
+    cursor.execute(
+        "SELECT relname, array_agg(attname ORDER BY attnum) FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid "
+        "WHERE relnamespace = 'marts'::regnamespace AND relkind = 'r' AND attnum > 0 GROUP BY relname "
+        "HAVING 'date' = ANY(array_agg(attname))"
+    )
+    for table, columns in cursor.fetchall():
+        if table in ("recommendations", "publications", "active_advertisers"):
+            continue
+        others = identifiers.SQL(", ").join(identifiers.Identifier(name) for name in columns if name != "date")
+        cursor.execute(
+            identifiers.SQL(
+                "INSERT INTO marts.{table} (date, {others}) "
+                "SELECT days.date, {others} FROM marts.{table} AS figures, unnest(%s::date[]) AS days (date) "
+                "WHERE figures.date = %s ON CONFLICT DO NOTHING"
+            ).format(table=identifiers.Identifier(table), others=others),
+            (dates, like),
+        )
 
 
 def _requests(advertisers: list[str], models: list[str]) -> list[str]:
@@ -172,7 +211,8 @@ def _running(command: list[str], path: str, env: dict[str, str]) -> Iterator[int
 def _check_answers(ports: dict[str, int], paths: list[str]) -> None:
     for path in paths:
         answers = [httpx.get(f"http://127.0.0.1:{port}{path}").raise_for_status().json() for port in ports.values()]
-        assert all(answer == answers[0] for answer in answers), f"the servers answer {path} differently"
+        if any(answer != answers[0] for answer in answers):
+            raise RuntimeError(f"the servers answer {path} differently")
 
 
 def _in_turn(ports: dict[str, int], paths: list[str], rounds: int, seconds: float) -> dict[str, list[dict]]:
@@ -189,7 +229,8 @@ def _in_turn(ports: dict[str, int], paths: list[str], rounds: int, seconds: floa
                 cwd=PROJECT,
             )
             found = json.loads(done.stdout)
-            assert set(found["statuses"]) == {"200"}, (name, found)
+            if set(found["statuses"]) != {"200"}:
+                raise RuntimeError(f"{name}: answers other than 200: {found['statuses']}")
             if number:
                 figures[name].append(found)
     return figures
@@ -202,6 +243,7 @@ def _pages(port: int, advertisers: list[str]) -> dict[str, list[float]]:
         "/recommendations": lambda: f"/recommendations/{chance.choice(advertisers)}/TopCTR",
         "/history": lambda: f"/history/{chance.choice(advertisers)}",
         "/stats": lambda: "/stats",
+        "/stats/ADVERTISER": lambda: f"/stats/{chance.choice(advertisers)}",
     }
     found = {}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
@@ -259,7 +301,3 @@ def _footprint(start: float, megabytes: float) -> Iterator[str]:
     yield from ("| a worker | figure | wanted |", "|---|---:|---:|")
     yield f"| start to the first answer | {start:.2f} s | under 1.5 s |"
     yield f"| memory with every list of the day in it | {megabytes:.0f} MB | under 120 MB |"
-
-
-if __name__ == "__main__":
-    print(tables(quick="QUICK" in os.environ))
