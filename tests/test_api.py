@@ -309,7 +309,6 @@ def test_the_documented_answers_are_the_real_ones(client: httpx.Client) -> None:
     ):
         (example,) = document["components"]["schemas"][name]["examples"]
         answer = client.get(path).json()
-        assert list(answer) == list(example), path
         assert_same_keys(answer, example, path)
 
 
@@ -319,7 +318,7 @@ def assert_same_keys(answer: object, example: object, where: str) -> None:
         assert_same_keys(answer[0], example[0], f"{where}[0]")
     elif isinstance(answer, dict) and isinstance(example, dict):
         if not set(answer) & (set(MODELS) | {DAY, BEFORE, "ads_views"}):
-            assert list(answer) == list(example), where
+            assert set(answer) == set(example), where
         for key in set(answer) & set(example):
             assert_same_keys(answer[key], example[key], f"{where}.{key}")
 
