@@ -142,8 +142,13 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
         yield machine
     finally:
         processes.stop(nspawn)
-        with suppress(OSError):
-            limit.rmdir()
+        # The last processes may still be going.
+        deadline = time.monotonic() + 20
+        while limit.exists() and time.monotonic() < deadline:
+            with suppress(OSError):
+                limit.rmdir()
+                break
+            time.sleep(0.1)
         shutil.rmtree(root, ignore_errors=True)
 
 
