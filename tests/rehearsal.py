@@ -7,6 +7,7 @@ the units' own MemoryMax does not bite (cgroup v1 is not delegated), and there i
 
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -142,6 +143,13 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
         yield machine
     finally:
         processes.stop(nspawn)
+        # A machine that was too slow to shut down outlives systemd-nspawn.
+        deadline = time.monotonic() + 20
+        while (left := (limit / "cgroup.procs").read_text().split()) and time.monotonic() < deadline:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.1)
         with suppress(OSError):
             limit.rmdir()
         shutil.rmtree(root, ignore_errors=True)
