@@ -246,7 +246,8 @@ def test_the_api_outlives_a_restart_and_a_hanging_database(
     night.deliver(*ordinary_logs())
     night.run()
     port = free_port()
-    settings = {"STATEMENT_TIMEOUT": "1", "POOL_WAIT": "1", "POOL_SIZE": "2"}
+    # Nothing from memory: what that does then is told in test_memory.py.
+    settings = {"STATEMENT_TIMEOUT": "1", "POOL_WAIT": "1", "POOL_SIZE": "2", "MEMORY_MB": "0"}
     with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log", **settings):
         url = f"http://127.0.0.1:{port}"
         expected = lists_now(url, DAY)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import cloud
@@ -115,14 +116,15 @@ def test_it_stops_within_5_seconds_and_answers_what_it_was_asked(
 ) -> None:
     """The balancer sends nothing new to a container that it stops; what is under way is answered.
 
-    A lock in the database keeps requests under way until the signal has been sent; others come and go all the time.
+    A lock in the database keeps requests under way until the signal has been sent; others come and go all the time. No
+    two are the same, so that each is asked of the database.
     """
     process, url = serving
-    draining, answers = threading.Event(), []
+    draining, answers, number = threading.Event(), [], count()
 
     def keep_asking() -> None:
         while not draining.is_set():
-            answers.append(httpx.get(f"{url}/history/BOLT", timeout=20).status_code)
+            answers.append(httpx.get(f"{url}/history/BOLT?{next(number)}", timeout=20).status_code)
 
     def under_way() -> int:
         query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'marts.recommendations'::regclass"
@@ -133,7 +135,7 @@ def test_it_stops_within_5_seconds_and_answers_what_it_was_asked(
         while len(answers) < 50:
             time.sleep(0.01)
         holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
-        held = [pool.submit(httpx.get, f"{url}/recommendations/ACME/TopProduct", timeout=20) for _ in range(4)]
+        held = [pool.submit(httpx.get, f"{url}/history/ACME?{next(number)}", timeout=20) for _ in range(4)]
         draining.set()
         deadline = time.monotonic() + 3
         while under_way() + sum(asked.done() for asked in busy + held) < 8:

@@ -231,7 +231,8 @@ def test_a_night_reads_its_own_day_of_a_year(warehouse: Warehouse) -> None:
     names = [*sql.audits("publication"), "candidates/builds", "marts/model_agreement", "marts/recommendations"]
     queries = [model.query() for model in sql.models()]
     queries += [statement for name in names for statement in sql.read(name).split(";\n") if statement.strip()]
-    params = {"ds": DAY, "model": "TopCTR", "models": ["TopCTR", "TopProduct"], "sql_file": "f", "sql_version": "v"}
+    params = {"ds": DAY, "model": "TopCTR", "models": ["TopCTR", "TopProduct"], "looks_back": 0}
+    params |= {"sql_file": "f", "sql_version": "v", "sql_text": "t"}
     for role in (None, MASTER):
         if role:
             warehouse.rows("ANALYZE staging.product_daily, marts.recommendations", role=role)

@@ -14,6 +14,7 @@ COMMENT ON TABLE marts.version IS 'Counts the changes of marts.publications. Gra
 COMMENT ON COLUMN marts.version.number IS 'Another number: something else is published. It says nothing more';
 COMMENT ON COLUMN marts.version.only_row IS 'Always true';
 INSERT INTO marts.version (number) VALUES (0);
+REVOKE INSERT, DELETE ON marts.version FROM recommendations_pipeline;
 
 CREATE FUNCTION marts.change_version() RETURNS trigger
 LANGUAGE plpgsql AS $$
