@@ -47,7 +47,7 @@ PROGRAMS = {
 OUTPUTS = ("product_views", "ads_views", "TopCTR", "TopProduct")
 MODELS = [model for model in sql.models() if model.name in OUTPUTS]
 LOGS = sample.LOGS
-ROUNDS = {1_000_000: 3, 5_000_000: 2, 20_000_000: 2}
+ROUNDS = {1_000_000: 3, 5_000_000: 2, 20_000_000: 1}
 QUICK = {1_000_000: 2}
 
 
