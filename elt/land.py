@@ -1,4 +1,8 @@
-"""Landing delivered CSV objects in temporary tables: one typed COPY, line by line only where that fails."""
+"""Landing delivered CSV objects in temporary tables: one typed COPY, line by line only where that fails.
+
+A line costs COPY about a microsecond, and most lines of a log stand in it many times. So PostgreSQL first counts the
+lines as they are, and COPY reads each distinct one once.
+"""
 
 import csv
 import io
@@ -9,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from struct import Struct
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import psycopg2
@@ -17,7 +23,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
 from elt import s3 as objects
-from elt import warehouse
+from elt import sql, warehouse
 from elt.errors import PipelineError
 
 CHUNK = 256 * 1024
@@ -25,6 +31,18 @@ CHUNK = 256 * 1024
 
 BLOCK_LINES = 2_000
 """Lines tried together when an object is read line by line."""
+
+BLOCK = 8_000
+"""Bytes of lines landed as one row, so that it fits PostgreSQL's page of 8 kB."""
+
+SAMPLE = 2_000_000
+"""Bytes at the beginning of an object that are looked at to see whether its lines repeat."""
+
+REPEATED = 0.02
+"""Share of the sample's lines from which on they are counted. A log of ten million lines, each ten times, has 0.02."""
+
+LINES = "lines"
+"""The column of a table that says how many lines of the log a row stands for."""
 
 LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line; no readable line is near it, and memory stays flat whatever is delivered."""
@@ -49,62 +67,89 @@ class Landed:
 def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObject]) -> list[Landed]:
     """Creates `pg_temp.<source>` (sql/staging/<source>.sql) and copies the objects into it.
 
-    Columns are matched by the names in each object's header, in any order; further columns are ignored. A line that
-    PostgreSQL cannot read is rejected, the others go on. Lines are counted in the bytes, apart from the rows that COPY
-    reports, so that a line can not get lost without being noticed.
+    Columns are matched by the names in each object's header, in any order; further columns are ignored. A table with a
+    column `lines` may get one row for many identical lines. A line that PostgreSQL cannot read is rejected, the others
+    go on. Lines are counted in the bytes, apart from the rows that COPY reports, so that a line can not get lost
+    without being noticed.
 
     Raises PipelineError for an object without a usable header or with MOST_REJECTED unreadable lines.
     """
     warehouse.run(cursor, "staging/rejected_lines")
     warehouse.run(cursor, f"staging/{source}")
     cursor.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+        "SELECT attname, atthasdef FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
         (f"pg_temp.{source}",),
     )
-    columns = [name for (name,) in cursor.fetchall()]
-    return [_land_object(cursor, s3, source, columns, item) for item in delivered]
+    columns = dict(cursor.fetchall())
+    delivered_columns = [name for name, has_default in columns.items() if not has_default]
+    return [_land_object(cursor, s3, source, delivered_columns, item, counts=LINES in columns) for item in delivered]
 
 
-def _land_object(cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject) -> Landed:
+def _land_object(
+    cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject, *, counts: bool
+) -> Landed:
     started = time.monotonic()
-    landed = Landed(source)
+    how = "a row each"
     cursor.execute("SAVEPOINT object")
     try:
         with objects.reader(s3, source) as raw:
-            stream = _Lines(raw, source.uri)
-            copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
-            try:
-                cursor.copy_expert(copy, stream, CHUNK)
-            except psycopg2.Error:
-                if stream.failure:
-                    raise stream.failure from None
-                raise
-        whole = cursor.rowcount == stream.lines
-        landed.lines = stream.lines
-    except psycopg2.DataError as error:
-        log.info("%s: %s; reading it line by line", source.uri, error.diag.message_primary)
-        whole = False
-    except psycopg2.IntegrityError as error:
+            lines = _Lines(raw, source.uri)
+            if counts and lines.repeat():
+                copied = _copy_counted(cursor, _copy_statement(cursor, table, columns, lines, LINES), lines)
+                how = f"{cursor.rowcount:,} distinct"
+            else:
+                copied = _copy_in(cursor, _copy_statement(cursor, table, columns, lines), lines)
+        whole = copied == lines.lines
+        landed = Landed(source, lines.lines)
+    except (psycopg2.DataError, psycopg2.IntegrityError, _TooLong) as error:
+        diag = getattr(error, "diag", None)
         log.info(
-            "%s: %s; reading it line by line", source.uri, error.diag.constraint_name or error.diag.message_primary
+            "%s: %s; reading it line by line",
+            source.uri,
+            diag and (diag.constraint_name or diag.message_primary) or error,
         )
         whole = False
     if not whole:
         cursor.execute("ROLLBACK TO SAVEPOINT object")
         with objects.reader(s3, source) as raw:
-            stream = _Lines(raw, source.uri)
-            copy = _copy_statement(cursor, table, columns, stream.header, source.uri)
-            landed = _land_lines(cursor, table, copy, stream, source)
+            lines = _Lines(raw, source.uri)
+            landed = _land_lines(cursor, table, _copy_statement(cursor, table, columns, lines), lines, source)
     cursor.execute("RELEASE SAVEPOINT object")
     log.info(
-        "%s: %s lines (%.1f MB) in %.1f s%s",
+        "%s: %s lines (%.1f MB), %s, in %.1f s%s",
         source.uri,
         f"{landed.lines:,}",
         source.size / 1e6,
+        how,
         time.monotonic() - started,
         f", {landed.rejected:,} rejected" if landed.rejected else "",
     )
     return landed
+
+
+def _copy_in(cursor: Cursor, copy: str, lines: "_Lines", file: Any = None) -> int:
+    """Runs a COPY FROM STDIN of the lines, or of a file made of them; returns the number of rows."""
+    try:
+        cursor.copy_expert(copy, file or lines, CHUNK)
+    except psycopg2.Error:
+        if lines.failure:
+            raise lines.failure from None
+        raise
+    return cursor.rowcount
+
+
+def _copy_counted(cursor: Cursor, copy: str, lines: "_Lines") -> int:
+    """Lands the lines as they are, counts them, and copies each distinct one once; returns how many lines they are."""
+    warehouse.run(cursor, "staging/blocks")
+    _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", lines, _Blocks(lines))
+    warehouse.run(cursor, "staging/distinct_lines")
+    cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
+    ((total,),) = cursor.fetchall()
+    with TemporaryFile() as file:
+        cursor.copy_expert(sql.read("staging/distinct_lines_out"), file, CHUNK)
+        distinct = cursor.rowcount
+        file.seek(0)
+        return total if _copy_in(cursor, copy, lines, file) == distinct else -1
 
 
 class _Lines:
@@ -118,11 +163,19 @@ class _Lines:
         if not self._pending:
             raise PipelineError(f"{uri}: the object is empty; expected a header row")
         first, _, self._pending = self._pending.partition(b"\n")
+        self.uri = uri
         self.header = _names(first, uri)
         self._ended = True
         self.lines = 0
         self.failure: Exception | None = None
         """What reading the object raised: psycopg2 shows it as an error of the query only."""
+
+    def repeat(self) -> bool:
+        """Do the first of them stand there often enough to be worth counting? Nothing is lost by looking."""
+        while len(self._pending) < SAMPLE and (chunk := self._raw.read(CHUNK)):
+            self._pending += chunk
+        sample = self._pending.split(b"\n")[:-1]
+        return len(sample) - len(set(sample)) >= REPEATED * len(sample) > 0
 
     def read(self, size: int) -> bytes:
         try:
@@ -152,6 +205,55 @@ class _Lines:
             yield pending.removesuffix(b"\r")
 
 
+class _Blocks:
+    """The lines as a file in COPY's binary format: rows of one column, each a block of whole lines."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+        self._begun = self._ended = False
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """A chunk's blocks; more bytes than asked for by one block at most."""
+        if not self._begun:
+            self._begun = True
+            return b"PGCOPY\n\xff\r\n\0" + bytes(8)
+        blocks: list[bytes] = []
+        while not blocks and not self._ended:
+            chunk = self._lines.read(size)
+            self._ended = not chunk
+            self._rest = self._cut(self._rest + chunk, blocks)
+        return b"".join(blocks)
+
+    def _cut(self, text: bytes, blocks: list[bytes]) -> bytes:
+        """Appends the text's blocks; returns what remains: less than a block, or a line without its end."""
+        begin = 0
+        while len(text) - begin > BLOCK:
+            end = text.rfind(b"\n", begin, begin + BLOCK)
+            if end < 0 and (end := text.find(b"\n", begin)) < 0:
+                break
+            blocks += [_ONE_COLUMN.pack(1, end - begin), text[begin:end]]
+            begin = end + 1
+        rest = text[begin:]
+        if len(rest) > LONGEST_LINE:
+            self._lines.failure = _TooLong(f"a line is longer than {LONGEST_LINE:,} bytes")
+            raise self._lines.failure
+        if self._ended:
+            if rest:
+                rest = rest.removesuffix(b"\n")
+                blocks += [_ONE_COLUMN.pack(1, len(rest)), rest]
+            blocks.append(b"\xff\xff")
+        return rest
+
+
+_ONE_COLUMN = Struct("!hi")
+"""Begins a row of one column in COPY's binary format: the number of columns, the length of the value."""
+
+
+class _TooLong(Exception):
+    """A line that is not read in blocks."""
+
+
 def _names(header: bytes, uri: str) -> list[str]:
     try:
         (names,) = csv.reader([header.decode("utf-8-sig").rstrip("\r")], strict=True)
@@ -160,13 +262,17 @@ def _names(header: bytes, uri: str) -> list[str]:
     return [name.strip().lower() for name in names]
 
 
-def _copy_statement(cursor: Cursor, table: str, columns: list[str], header: list[str], uri: str) -> str:
-    """COPY into the columns in the header's order; columns that nobody asked for go into throw-away ones."""
+def _copy_statement(cursor: Cursor, table: str, columns: list[str], lines: _Lines, *before: str) -> str:
+    """COPY into the columns in the header's order, after those that stand before them in the file.
+
+    Columns that nobody asked for go into throw-away ones.
+    """
+    header = lines.header
     wrong = [f"no column {name!r}" for name in columns if name not in header]
     wrong += [f"column {name!r} twice" for name in columns if header.count(name) > 1]
     if wrong:
         raise PipelineError(
-            f"{uri}: {', '.join(wrong)} in the header {','.join(header)!r}; "
+            f"{lines.uri}: {', '.join(wrong)} in the header {','.join(header)!r}; "
             f"expected {','.join(columns)} (in any order, further columns are ignored)"
         )
     target = identifiers.Identifier(table)
@@ -180,7 +286,7 @@ def _copy_statement(cursor: Cursor, table: str, columns: list[str], header: list
             )
     return (
         identifiers.SQL("COPY pg_temp.{} ({}) FROM STDIN WITH (FORMAT csv, ENCODING 'UTF8')")
-        .format(target, identifiers.SQL(", ").join(map(identifiers.Identifier, names)))
+        .format(target, identifiers.SQL(", ").join(map(identifiers.Identifier, [*before, *names])))
         .as_string(cursor)
     )
 

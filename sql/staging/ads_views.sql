@@ -1,6 +1,7 @@
 -- pg_temp.ads_views: the log of ad impressions and clicks as delivered.
--- Grain: one impression or one click. Identical lines are separate events. Parameters: none.
--- The columns are what the header must name; a line that breaks a constraint is rejected under the constraint's name.
+-- Grain: identical impressions or clicks, as many as lines says; each is an event of its own. Parameters: none.
+-- The columns without a default are what the header must name; a line that breaks a constraint is rejected
+-- under the constraint's name.
 CREATE TEMPORARY TABLE ads_views (
     advertiser_id text COLLATE "C" NOT NULL
     CONSTRAINT advertiser_id_is_not_1_to_64_bytes CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
@@ -8,5 +9,6 @@ CREATE TEMPORARY TABLE ads_views (
     CONSTRAINT product_id_is_not_1_to_64_bytes CHECK (octet_length(product_id) BETWEEN 1 AND 64),
     type text COLLATE "C" NOT NULL
     CONSTRAINT type_is_not_impression_or_click CHECK (type IN ('impression', 'click')),
-    date date NOT NULL
+    date date NOT NULL,
+    lines integer NOT NULL DEFAULT 1
 );

@@ -8,8 +8,9 @@ WITH counted AS (
         ads_views.date,
         ads_views.advertiser_id,
         ads_views.product_id,
-        count(*) FILTER (WHERE ads_views.type = 'impression') AS impressions,
-        count(*) FILTER (WHERE ads_views.type = 'click') AS clicks
+        sum(ads_views.lines) FILTER (WHERE ads_views.type = 'impression') AS impressions,
+        sum(ads_views.lines) FILTER (WHERE ads_views.type = 'click') AS clicks,
+        sum(ads_views.lines) AS lines
     FROM pg_temp.ads_views
     GROUP BY 1, 2, 3
 )
@@ -18,9 +19,9 @@ SELECT
     'ads_views' AS source,
     CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
     CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
-    sum(counted.impressions) AS impressions,
-    sum(counted.clicks) AS clicks,
+    coalesce(sum(counted.impressions), 0) AS impressions,
+    coalesce(sum(counted.clicks), 0) AS clicks,
     0 AS views,
-    sum(counted.impressions + counted.clicks) AS lines
+    sum(counted.lines) AS lines
 FROM counted
 GROUP BY 2, 3

@@ -8,7 +8,7 @@ WITH counted AS (
         product_views.date,
         product_views.advertiser_id,
         product_views.product_id,
-        count(*) AS views
+        sum(product_views.lines) AS views
     FROM pg_temp.product_views
     GROUP BY 1, 2, 3
 )
