@@ -272,7 +272,7 @@ class Durations(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         match record.msg, record.args:
-            case "%s: %s lines (%.1f MB), %s, in %.1f s%s", (_, _, _, _, seconds, _):
+            case "%s: %s lines (%.1f MB) in %.1f s%s", (_, _, _, seconds, _):
                 self.seconds["land"] = max(self.seconds["land"], seconds)
             case "%s: counted in %.1f s", (_, seconds):
                 self.seconds["count"] = max(self.seconds["count"], seconds)

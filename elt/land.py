@@ -89,67 +89,84 @@ def _land_object(
     cursor: Cursor, s3: Any, table: str, columns: list[str], source: objects.SourceObject, *, counts: bool
 ) -> Landed:
     started = time.monotonic()
-    how = "a row each"
     cursor.execute("SAVEPOINT object")
     try:
         with objects.reader(s3, source) as raw:
             lines = _Lines(raw, source.uri)
             if counts and lines.repeat():
-                copied = _copy_counted(cursor, _copy_statement(cursor, table, columns, lines, LINES), lines)
-                how = f"{cursor.rowcount:,} distinct"
+                landed = _land_counted(cursor, table, columns, lines, source)
             else:
-                copied = _copy_in(cursor, _copy_statement(cursor, table, columns, lines), lines)
-        whole = copied == lines.lines
-        landed = Landed(source, lines.lines)
-    except (psycopg2.DataError, psycopg2.IntegrityError, _TooLong) as error:
-        diag = getattr(error, "diag", None)
-        log.info(
-            "%s: %s; reading it line by line",
-            source.uri,
-            diag and (diag.constraint_name or diag.message_primary) or error,
-        )
-        whole = False
-    if not whole:
+                _copy_in(cursor, _copy_statement(cursor, table, columns, lines), lines, lines)
+                if cursor.rowcount != lines.lines:
+                    raise _NotByLine(f"{cursor.rowcount:,} rows in {lines.lines:,} lines")
+                landed = Landed(source, lines.lines)
+    except (psycopg2.DataError, psycopg2.IntegrityError, _NotByLine) as error:
+        reason = _reason(error) if isinstance(error, psycopg2.Error) else error
+        log.info("%s: %s; reading it line by line", source.uri, reason)
         cursor.execute("ROLLBACK TO SAVEPOINT object")
         with objects.reader(s3, source) as raw:
             lines = _Lines(raw, source.uri)
             landed = _land_lines(cursor, table, _copy_statement(cursor, table, columns, lines), lines, source)
     cursor.execute("RELEASE SAVEPOINT object")
     log.info(
-        "%s: %s lines (%.1f MB), %s, in %.1f s%s",
+        "%s: %s lines (%.1f MB) in %.1f s%s",
         source.uri,
         f"{landed.lines:,}",
         source.size / 1e6,
-        how,
         time.monotonic() - started,
         f", {landed.rejected:,} rejected" if landed.rejected else "",
     )
     return landed
 
 
-def _copy_in(cursor: Cursor, copy: str, lines: "_Lines", file: Any = None) -> int:
-    """Runs a COPY FROM STDIN of the lines, or of a file made of them; returns the number of rows."""
+class _NotByLine(Exception):
+    """The object can not be taken as a whole: its lines are not its rows, or too long."""
+
+
+def _copy_in(cursor: Cursor, copy: str, file: Any, lines: "_Lines") -> None:
+    """Runs a COPY FROM STDIN of a file made of the lines. Raises what reading them raised, if that was it."""
     try:
-        cursor.copy_expert(copy, file or lines, CHUNK)
+        cursor.copy_expert(copy, file, CHUNK)
     except psycopg2.Error:
         if lines.failure:
             raise lines.failure from None
         raise
-    return cursor.rowcount
 
 
-def _copy_counted(cursor: Cursor, copy: str, lines: "_Lines") -> int:
-    """Lands the lines as they are, counts them, and copies each distinct one once; returns how many lines they are."""
+def _land_counted(
+    cursor: Cursor, table: str, columns: list[str], lines: "_Lines", source: objects.SourceObject
+) -> Landed:
+    """Lets PostgreSQL count the lines as they are, and copies each distinct one once, with its count before it.
+
+    Raises _NotByLine for what only reading line by line tells apart: an empty line that is lost between blocks, control
+    characters that the way of the distinct lines needs, more rejected lines than are kept.
+    """
     warehouse.run(cursor, "staging/blocks")
-    _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", lines, _Blocks(lines))
+    _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", _Blocks(lines), lines)
     warehouse.run(cursor, "staging/distinct_lines")
     cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
-    ((total,),) = cursor.fetchall()
+    if cursor.fetchone() != (lines.lines,):
+        raise _NotByLine("empty lines")
+    copy = _copy_statement(cursor, table, columns, lines, LINES)
+    rejected = 0
     with TemporaryFile() as file:
         cursor.copy_expert(sql.read("staging/distinct_lines_out"), file, CHUNK)
-        distinct = cursor.rowcount
         file.seek(0)
-        return total if _copy_in(cursor, copy, lines, file) == distinct else -1
+        numbered = enumerate(line.removesuffix(b"\n") for line in file)
+        while block := list(islice(numbered, BLOCK_LINES)):
+            for _, reason, counted in _copy_block(cursor, copy, block):
+                times, _, line = counted.partition(b",")
+                if not times.isdigit():
+                    raise _NotByLine("control characters")
+                rejected += int(times)
+                if rejected >= MOST_REJECTED:
+                    raise _NotByLine(f"at least {MOST_REJECTED:,} lines can not be read")
+                cursor.execute("INSERT INTO pg_temp.unreadable_lines VALUES (%s, %s)", (line.decode(), reason))
+    if rejected:
+        warehouse.run(cursor, "staging/unreadable_lines", source=table, uri=source.uri)
+        if cursor.rowcount != rejected:
+            raise _NotByLine("lines that differ in their ends only")
+    return Landed(source, lines.lines, rejected)
 
 
 class _Lines:
@@ -175,7 +192,7 @@ class _Lines:
         while len(self._pending) < SAMPLE and (chunk := self._raw.read(CHUNK)):
             self._pending += chunk
         sample = self._pending.split(b"\n")[:-1]
-        return len(sample) - len(set(sample)) >= REPEATED * len(sample) > 0
+        return bool(sample) and len(set(sample)) <= (1 - REPEATED) * len(sample)
 
     def read(self, size: int) -> bytes:
         try:
@@ -206,11 +223,12 @@ class _Lines:
 
 
 class _Blocks:
-    """The lines as a file in COPY's binary format: rows of one column, each a block of whole lines."""
+    """The lines as a file in COPY's binary format: rows of a block of whole lines and its first number."""
 
     def __init__(self, lines: _Lines) -> None:
         self._lines = lines
         self._begun = self._ended = False
+        self._next = 2
         self._rest = b""
 
     def read(self, size: int) -> bytes:
@@ -232,26 +250,25 @@ class _Blocks:
             end = text.rfind(b"\n", begin, begin + BLOCK)
             if end < 0 and (end := text.find(b"\n", begin)) < 0:
                 break
-            blocks += [_ONE_COLUMN.pack(1, end - begin), text[begin:end]]
+            blocks.append(self._row(text[begin:end]))
             begin = end + 1
         rest = text[begin:]
         if len(rest) > LONGEST_LINE:
-            self._lines.failure = _TooLong(f"a line is longer than {LONGEST_LINE:,} bytes")
+            self._lines.failure = _NotByLine(f"a line is longer than {LONGEST_LINE:,} bytes")
             raise self._lines.failure
         if self._ended:
             if rest:
-                rest = rest.removesuffix(b"\n")
-                blocks += [_ONE_COLUMN.pack(1, len(rest)), rest]
+                blocks.append(self._row(rest.removesuffix(b"\n")))
             blocks.append(b"\xff\xff")
         return rest
 
+    def _row(self, block: bytes) -> bytes:
+        first, self._next = self._next, self._next + block.count(b"\n") + 1
+        return _ROW.pack(2, 8, first, len(block)) + block
 
-_ONE_COLUMN = Struct("!hi")
-"""Begins a row of one column in COPY's binary format: the number of columns, the length of the value."""
 
-
-class _TooLong(Exception):
-    """A line that is not read in blocks."""
+_ROW = Struct("!hiqi")
+"""A row in COPY's binary format: the number of columns, the length and value of the first, the length of the second."""
 
 
 def _names(header: bytes, uri: str) -> list[str]:

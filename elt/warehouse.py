@@ -40,6 +40,7 @@ def session(connect: Connect) -> Iterator[Connection]:
     """
     with closing(connect()) as conn:
         conn.autocommit = True
+        conn.set_client_encoding("UTF8")
         with conn.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'; SET client_connection_check_interval = '2s'; SET work_mem = '64MB'")
         conn.autocommit = False

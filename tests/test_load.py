@@ -278,6 +278,29 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     }
 
 
+@pytest.mark.parametrize("giant", [False, True])
+def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch, giant: bool
+) -> None:
+    """Lines that repeat are landed in pages, and counted; one too long for that has the object read line by line."""
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    events = [f"ACME,päge{n % 50},click,{DAY}".encode() for n in range(30_000)]
+    bad = {2: b"", 3: b"nonsense", 4_711: b"nonsense", 20_000: b"long," + b"x" * 9_000, 30_001: b"ACME,ends"}
+    if giant:
+        bad[15_000] = b"giant," + b"x" * (land.LONGEST_LINE + 300_000)
+    for number, line in bad.items():
+        events[number - 2] = line
+    delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *events]))
+    delivered.load()
+    kept = delivered.warehouse.rows(
+        "SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY line_number"
+    )
+    assert {number: bytes(line) for number, line in kept} == {n: line[: land.LONGEST_LINE] for n, line in bad.items()}
+    assert delivered.accounting("ads_views")["kept"] == 30_000 - len(bad)
+    clicks = delivered.warehouse.rows("SELECT sum(clicks) FROM staging.product_daily WHERE product_id LIKE 'päge%%'")
+    assert clicks == [(30_000 - len(bad),)]
+
+
 def test_too_many_bad_lines_fail_the_day_with_counts_and_the_first_lines(delivered: Night) -> None:
     delivered.put("product_views", b"\n".join([HEADER, *LINES, *[b"ACME,p,20-11-2024x"] * 3, b"only one field"]))
     with pytest.raises(PipelineError) as failure:
@@ -360,16 +383,31 @@ good = st.sampled_from(
 fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b",".join)), max_size=60)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=fuzzed)
 @example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"])
 @example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"])
+@example(lines=[b"ACME,\x01,click,2024-11-20", b"ACME,\x02,click,2024-11-20", b"ACME,p\x02,click,2024-11-20"])
+@example(lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p1,click,2024-11-20", b"bad\r", b"bad", b"bad\r\r", b"\r"])
+@example(lines=[b"bad", b""])
 def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: list[bytes]) -> None:
-    """Every line is either read as the row that it is by itself, or kept whole with a reason."""
+    """Every line is either read as the row that it is by itself, or kept whole with a reason; counted or not."""
     body = [b"advertiser_id,product_id,type,date", b"ACME,always,impression,2024-11-20", *lines]
     delivered.put("ads_views", b"\n".join(body) + b"\n")
     delivered.change(max_rejected_share=1.0)
-    delivered.load()
+    outcomes = []
+    for repeated in (land.REPEATED, 0, 2):  # as the lines decide, always counted, never
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(land, "REPEATED", repeated)
+            delivered.load(reload=True)
+        outcomes.append(
+            delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
+            + delivered.warehouse.rows(
+                "SELECT line_number, reason, encode(line, 'escape') FROM staging.rejected_lines "
+                "WHERE source = 'ads_views' ORDER BY 1"
+            )
+        )
+    assert outcomes[0] == outcomes[1] == outcomes[2]
     sums = delivered.accounting("ads_views")
     assert sums["delivered"] == len(body) - 1
     assert sums["delivered"] == sums["kept"] + sums["other_day"] + sums["inactive"] + sums["rejected"]
