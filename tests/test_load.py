@@ -278,15 +278,19 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     }
 
 
-@pytest.mark.parametrize("giant", [False, True])
+@pytest.mark.parametrize("trouble", ["", "a giant line", "an empty line between long ones", "not UTF-8"])
 def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
-    delivered: Night, monkeypatch: pytest.MonkeyPatch, giant: bool
+    delivered: Night, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """Lines that repeat are landed in pages, and counted; one too long for that has the object read line by line."""
+    """Lines that repeat are landed in pages, and counted; where that can not be, the object is read line by line."""
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     events = [f"ACME,päge{n % 50},click,{DAY}".encode() for n in range(30_000)]
     bad = {2: b"", 3: b"nonsense", 4_711: b"nonsense", 20_000: b"long," + b"x" * 9_000, 30_001: b"ACME,ends"}
-    if giant:
+    if trouble == "an empty line between long ones":
+        bad |= {20_001: b"", 20_002: bad[20_000]}
+    if trouble == "not UTF-8":
+        bad[15_000] = b"\xc3"
+    if trouble == "a giant line":
         bad[15_000] = b"giant," + b"x" * (land.LONGEST_LINE + 300_000)
     for number, line in bad.items():
         events[number - 2] = line
