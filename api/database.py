@@ -1,22 +1,26 @@
-"""A pool of psycopg2 connections that waits when exhausted and replaces what broke, and the queries to run on it."""
+"""A pool of asynchronous psycopg2 connections that waits when exhausted and replaces what broke, and its queries."""
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from queue import Empty, LifoQueue
-from select import POLLIN, POLLOUT, poll
-from time import monotonic
 from typing import Any
 
 import psycopg2
 from psycopg2 import sql as identifiers
-from psycopg2.extensions import POLL_OK, POLL_READ, connection, set_wait_callback
+from psycopg2.extensions import POLL_OK, POLL_READ, connection
 
 from api.settings import Settings
 
 QUERIES = {file.stem: file.read_text() for file in (Path(__file__).parent / "queries").glob("*.sql")}
 PARAMETERS = {name: list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text))) for name, text in QUERIES.items()}
+
+EXECUTE = {
+    name: identifiers.SQL("EXECUTE {} ({})" if names else "EXECUTE {}").format(
+        identifiers.Identifier(name), identifiers.SQL(", ").join(map(identifiers.Placeholder, names))
+    )
+    for name, names in PARAMETERS.items()
+}
 
 Row = tuple[Any, ...]
 
@@ -34,10 +38,9 @@ class Unavailable(Exception):
 
 
 class Database:
-    """At most `pool_size` connections, opened when needed, used by one request at a time.
+    """At most `pool_size` connections, opened when needed, used by one request at a time, waited for by the event loop.
 
-    psycopg2's own ThreadedConnectionPool raises when it is exhausted, connects while holding its lock, and hands out
-    connections that are dead.
+    psycopg2's own pools raise when they are exhausted, and hand out connections that are dead.
     """
 
     def __init__(self, settings: Settings, pool_size: int | None = None) -> None:
@@ -46,63 +49,94 @@ class Database:
             raise RuntimeError("DATABASE_URL is not set; it is the libpq URI of the warehouse, as recommendations_api")
         self._url = settings.database_url.get_secret_value()
         self._settings = settings
-        self._free: LifoQueue[Connection | None] = LifoQueue()
+        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
         for _ in range(pool_size or settings.pool_size):
-            self._free.put(None)
+            self._free.put_nowait(None)
 
-    def fetch(self, query: str, **params: Any) -> Row | None:
+    async def fetch(self, query: str, **params: Any) -> Row | None:
         """The first row of `queries/<query>.sql`, or None. Raises as `fetch_all` does."""
-        rows = self.fetch_all(query, **params)
+        rows = await self.fetch_all(query, **params)
         return rows[0] if rows else None
 
-    def fetch_all(self, query: str, **params: Any) -> list[Row]:
+    async def fetch_all(self, query: str, **params: Any) -> list[Row]:
         """The rows of `queries/<query>.sql`.
 
         Raises Unavailable after `pool_wait` without a free connection, when no connection can be made, and when the
         query is cancelled. A connection that turns out to be dead is replaced, and the query asked once more.
         """
         try:
-            conn = self._free.get(timeout=self._settings.pool_wait)
-        except Empty:
+            async with asyncio.timeout(self._settings.pool_wait):
+                conn = await self._free.get()
+        except TimeoutError:
             raise Unavailable("all connections to the warehouse are busy") from None
+        good = None
         try:
-            try:
-                return _rows(conn or (conn := self._connect()), query, params)
-            except _Hangs:
-                raise
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                if conn is None or not conn.closed:
-                    raise
-            # The connection had died while it was idle: the warehouse was restarted, or failed over.
-            conn = None
-            return _rows(conn := self._connect(), query, params)
+            if conn is not None:
+                try:
+                    rows = await self._rows(conn, query, params)
+                    good = conn
+                    return rows
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    if not conn.closed:
+                        raise
+                # The connection had died while it was idle: the warehouse was restarted, or failed over.
+            conn = await self._connect()
+            rows = await self._rows(conn, query, params)
+            good = conn
+            return rows
         except psycopg2.Error as error:
             raise Unavailable(_why(error)) from error
+        except TimeoutError:
+            raise Unavailable("the warehouse does not answer") from None
         finally:
-            self._free.put(None if conn is None or conn.closed else conn)
+            if good is None and conn is not None:
+                conn.close()
+            self._free.put_nowait(good)
 
     def close(self) -> None:
         """Closes what is free."""
-        while True:
-            try:
-                conn = self._free.get_nowait()
-            except Empty:
-                return
-            if conn is not None:
+        while not self._free.empty():
+            if conn := self._free.get_nowait():
                 conn.close()
 
-    def _connect(self) -> Connection:
+    async def _connect(self) -> Connection:
         timeout = int(self._settings.statement_timeout * 1000)
-        conn = psycopg2.connect(
-            self._url,
-            connection_factory=Connection,
-            application_name="recommendations api",
-            # Every query looks a few keys up: planning it once for all keys is right, and most of its cost.
-            options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC "
-            "-c plan_cache_mode=force_generic_plan",
-        )
-        conn.autocommit = True
+        async with self._patience():
+            # In a thread, since it looks the host's name up, which blocks.
+            conn = await asyncio.to_thread(
+                psycopg2.connect,
+                self._url,
+                connection_factory=Connection,
+                async_=True,
+                application_name="recommendations api",
+                # Every query looks a few keys up: planning it once for all keys is right, and most of its cost.
+                options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC "
+                "-c plan_cache_mode=force_generic_plan",
+            )
+            await _ready(conn)
         return conn
+
+    async def _rows(self, conn: Connection, query: str, params: dict[str, Any]) -> list[Row]:
+        """Runs the query as a prepared statement, so that the server plans it once a session."""
+        names = PARAMETERS[query]
+        cursor = conn.cursor()
+        async with self._patience():
+            if query not in conn.prepared:
+                numbered = {name: f"${place}" for place, name in enumerate(names, 1)}
+                cursor.execute(
+                    identifiers.SQL("PREPARE {} AS {}").format(
+                        identifiers.Identifier(query), identifiers.SQL(QUERIES[query] % numbered)
+                    )
+                )
+                await _ready(conn)
+                conn.prepared.add(query)
+            cursor.execute(EXECUTE[query], params)
+            await _ready(conn)
+        return cursor.fetchall()
+
+    def _patience(self) -> asyncio.Timeout:
+        """The server's own statement_timeout can not help when it is the server that hangs."""
+        return asyncio.timeout(self._settings.statement_timeout + 2)
 
 
 class Batch:
@@ -112,7 +146,7 @@ class Batch:
     place (1 is the first). Under load that is far cheaper than a query each, at rest it is a query each.
     """
 
-    def __init__(self, ask: Callable[..., list[Row]], *parameters: str) -> None:
+    def __init__(self, ask: Callable[..., Awaitable[list[Row]]], *parameters: str) -> None:
         self._ask, self._parameters = ask, parameters
         self._waiting: dict[Row, asyncio.Future[Row | None]] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -134,7 +168,7 @@ class Batch:
             waiting, self._waiting = self._waiting, {}
             arrays = dict(zip(self._parameters, map(list, zip(*waiting, strict=True)), strict=True))
             try:
-                rows = await asyncio.to_thread(self._ask, **arrays)
+                rows = await self._ask(**arrays)
             except Exception as error:
                 for answer in waiting.values():
                     answer.set_exception(error)
@@ -149,45 +183,24 @@ AT_ONCE = 2
 """Queries of a batch at one time: while the server works on one, this process can read the other's answer."""
 
 
-class _Hangs(psycopg2.OperationalError):
-    """Asking again would take as long again."""
+async def _ready(conn: Connection) -> None:
+    """Waits until the connection is made, or has the answer to what it was asked."""
+    loop = asyncio.get_running_loop()
+    while (state := conn.poll()) != POLL_OK:
+        ready = loop.create_future()
+        watch, forget = (
+            (loop.add_reader, loop.remove_reader) if state == POLL_READ else (loop.add_writer, loop.remove_writer)
+        )
+        watch(conn.fileno(), _resolve, ready)
+        try:
+            await ready
+        finally:
+            forget(conn.fileno())
 
 
-def bound_waiting(seconds: float) -> None:
-    """Lets no psycopg2 call of this process wait for the server longer than this, connecting or reading.
-
-    The server's own statement_timeout can not help when it is the server that hangs. What waits longer raises
-    psycopg2.OperationalError, upon which psycopg2 closes the connection.
-    """
-
-    def wait(conn: Connection) -> None:
-        deadline = monotonic() + seconds
-        while (state := conn.poll()) != POLL_OK:
-            # poll, not select, which knows no file descriptor above 1023.
-            waiting = poll()
-            waiting.register(conn.fileno(), POLLIN if state == POLL_READ else POLLOUT)
-            if not waiting.poll(max(0, deadline - monotonic()) * 1000):
-                raise _Hangs("the server does not answer")
-
-    set_wait_callback(wait)
-
-
-def _rows(conn: Connection, query: str, params: dict[str, Any]) -> list[Row]:
-    """Runs the query as a prepared statement, so that the server plans it once a session."""
-    names = PARAMETERS[query]
-    with conn.cursor() as cursor:
-        if query not in conn.prepared:
-            numbered = {name: f"${place}" for place, name in enumerate(names, 1)}
-            cursor.execute(
-                identifiers.SQL("PREPARE {} AS {}").format(
-                    identifiers.Identifier(query), identifiers.SQL(QUERIES[query] % numbered)
-                )
-            )
-            conn.prepared.add(query)
-        values = identifiers.SQL(", ").join(map(identifiers.Placeholder, names))
-        execute = identifiers.SQL("EXECUTE {} ({})" if names else "EXECUTE {}")
-        cursor.execute(execute.format(identifiers.Identifier(query), values), params)
-        return cursor.fetchall()
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _why(error: psycopg2.Error) -> str:

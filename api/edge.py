@@ -1,5 +1,6 @@
 """What every request passes: limits, one form of the path, the answers in memory, security headers, a measurement."""
 
+import re
 from functools import cache
 from itertools import chain
 from time import perf_counter
@@ -9,7 +10,8 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from api.memory import Answer, Headers, Memory, understands_gzip
+from api.database import Unavailable
+from api.memory import Answer, Headers, Key, Memory, understands_gzip
 from api.problems import RETRY_AFTER, problem
 
 LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
@@ -18,12 +20,29 @@ LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
 MOST_AT_ONCE = 100
 """Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
 
+FOR_NOW = "public, max-age=0, stale-while-revalidate=30, stale-if-error=86400"
+"""Whoever has it asks whether it is still so, which costs a 304; a cache between may answer meanwhile."""
+
+FOR_GOOD = "public, max-age=86400, immutable"
+"""A past day that was published once will not change, unless its logs are delivered again: hence a day, not a year."""
+
 SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
 
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
 """Marks (RFC 9211) what is given from memory while the warehouse can not say whether it is current."""
+
+LIST_ROUTE = "/recommendations/{advertiser_id}/{model}"
+LIST = re.compile(r"/recommendations/([^/\x00]{1,64})/([^/\x00]{1,64})")
+"""The path of that route, as long as it is well-formed."""
+
+LIST_HEADERS: Headers = [
+    (b"cache-control", FOR_NOW.encode()),
+    (b"content-type", b"application/json"),
+    *SAFE,
+    NO_CONTENT_OF_OTHERS,
+]
 
 NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
 
@@ -58,7 +77,7 @@ class Edge:
         try:
             if refused := self._refused(scope, path, headers):
                 status = refused.status_code
-                return await refused(scope, receive, send)
+                return await _safe(refused)(scope, receive, send)
             if scope["method"] == "GET":
                 answer, confirmed = memory.leased(key), True
                 if answer is None:
@@ -67,6 +86,16 @@ class Edge:
                     route = answer.route
                     status = await _give(answer, headers, send, confirmed)
                     return None
+                if not scope["query_string"] and (wanted := LIST.fullmatch(path)):
+                    try:
+                        found = await self.routes.state.lists.fetch(*wanted.groups(), None)
+                    except Unavailable as error:
+                        status, route = 503, LIST_ROUTE
+                        return await _safe(problem(503, str(error), RETRY_AFTER))(scope, receive, send)
+                    if found:
+                        answer = Answer(found[0].encode(), LIST_HEADERS, found[1], route := LIST_ROUTE)
+                        status = await self._keep_and_give(key, answer, headers, send)
+                        return None
             held: Message | None = None
             body = b""
 
@@ -84,9 +113,7 @@ class Edge:
                     body += message["body"]
                     if not message.get("more_body"):
                         answer = Answer(body, held["headers"], scope["version"], route)
-                        memory.keep(key, answer)
-                        KEPT.labels(route).inc()
-                        status = await _give(answer, headers, send)
+                        status = await self._keep_and_give(key, answer, headers, send)
                     return
                 await send(message)
 
@@ -94,6 +121,11 @@ class Edge:
         finally:
             self.at_once -= 1
             _served(method, route, status).observe(perf_counter() - started)
+
+    async def _keep_and_give(self, key: Key, answer: Answer, headers: dict[bytes, bytes], send: Send) -> int:
+        self.routes.state.memory.keep(key, answer)
+        KEPT.labels(answer.route).inc()
+        return await _give(answer, headers, send)
 
     def _refused(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
         if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
@@ -106,6 +138,11 @@ class Edge:
         if self.at_once > MOST_AT_ONCE and path not in ("/health/live", "/metrics"):
             return problem(503, "too many requests at once", RETRY_AFTER)
         return None
+
+
+def _safe(response: Response) -> Response:
+    response.raw_headers += [*SAFE, NO_CONTENT_OF_OTHERS]
+    return response
 
 
 @cache

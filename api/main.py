@@ -12,30 +12,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import schema
-from api.database import Batch, Database, Unavailable, bound_waiting
-from api.edge import Edge
+from api.database import Batch, Database, Unavailable
+from api.edge import FOR_GOOD, FOR_NOW, LIST_ROUTE, Edge
 from api.memory import Memory
 from api.problems import PROBLEM, RETRY_AFTER, problem
 from api.settings import Settings
-
-FOR_NOW = "public, max-age=0, stale-while-revalidate=30, stale-if-error=86400"
-"""Whoever has it asks whether it is still so, which costs a 304; a cache between may answer meanwhile."""
-
-FOR_GOOD = "public, max-age=86400, immutable"
-"""A past day that was published once will not change, unless its logs are delivered again: hence a day, not a year."""
 
 settings = Settings()
 
 
 @asynccontextmanager
 async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-    bound_waiting(settings.statement_timeout + 2)
     api.state.database = database = Database(settings)
     api.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
     # A connection of its own: what is in memory does not wait for slow queries.
@@ -91,7 +83,7 @@ KEPT: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match nam
 
 
 @api.get(
-    "/recommendations/{advertiser_id}/{model}",
+    LIST_ROUTE,
     response_model=schema.Recommendations,
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="The list of a model for an advertiser",
@@ -102,7 +94,7 @@ async def recommendations(
     """The products to show, best first: of the newest published day, or of `date`."""
     row = await request.app.state.lists.fetch(advertiser_id, model, date)
     if row is None:
-        detail = await run_in_threadpool(_what_is_wrong, _database(request), advertiser_id, model, date)
+        detail = await _what_is_wrong(_database(request), advertiser_id, model, date)
         raise HTTPException(404, detail)
     body, version, lasting = row
     return _json(request, body, version, FOR_GOOD if lasting else FOR_NOW)
@@ -114,11 +106,11 @@ async def recommendations(
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
-def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) -> Response:
+async def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) -> Response:
     """The lists of every model on the 7 days that end with the newest published day, newest first."""
-    row = database.fetch("history", advertiser_id=advertiser_id)
+    row = await database.fetch("history", advertiser_id=advertiser_id)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, advertiser_id))
+        raise HTTPException(404, await _what_is_wrong(database, advertiser_id))
     return _json(request, *row)
 
 
@@ -128,16 +120,16 @@ def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) 
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="Figures about the lists",
 )
-def stats(
+async def stats(
     request: Request,
     database: Warehouse,
     date: Day = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
     """Advertisers, events, how much lists vary, how far models agree, and what became of the lists the day after."""
-    row = database.fetch("stats", limit=limit, date=date)
+    row = await database.fetch("stats", limit=limit, date=date)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, date=date))
+        raise HTTPException(404, await _what_is_wrong(database, date=date))
     return _json(request, *row)
 
 
@@ -147,11 +139,13 @@ def stats(
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="Figures about the lists of an advertiser",
 )
-def stats_advertiser(request: Request, database: Warehouse, advertiser_id: AdvertiserId, date: Day = None) -> Response:
+async def stats_advertiser(
+    request: Request, database: Warehouse, advertiser_id: AdvertiserId, date: Day = None
+) -> Response:
     """The same for one advertiser, active on the newest published day, or on `date`."""
-    row = database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
+    row = await database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, advertiser_id, date=date))
+        raise HTTPException(404, await _what_is_wrong(database, advertiser_id, date=date))
     return _json(request, *row)
 
 
@@ -161,7 +155,7 @@ def stats_advertiser(request: Request, database: Warehouse, advertiser_id: Adver
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="The active advertisers",
 )
-def advertisers(
+async def advertisers(
     request: Request,
     database: Warehouse,
     date: Day = None,
@@ -171,9 +165,9 @@ def advertisers(
     ] = "",
 ) -> Response:
     """Who was active on the newest published day, or on `date`, with the events of the day, in order of the id."""
-    row = database.fetch("advertisers", date=date, limit=limit, after=after)
+    row = await database.fetch("advertisers", date=date, limit=limit, after=after)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, date=date))
+        raise HTTPException(404, await _what_is_wrong(database, date=date))
     return _json(request, *row)
 
 
@@ -183,11 +177,11 @@ def advertisers(
     responses=KEPT | _problems(404, 414, 422, 503),
     summary="The models there are",
 )
-def models(request: Request, database: Warehouse, date: Day = None) -> Response:
+async def models(request: Request, database: Warehouse, date: Day = None) -> Response:
     """Which models have lists on the newest published day, or on `date`, and which SQL made them."""
-    row = database.fetch("models", date=date)
+    row = await database.fetch("models", date=date)
     if row is None:
-        raise HTTPException(404, _what_is_wrong(database, date=date))
+        raise HTTPException(404, await _what_is_wrong(database, date=date))
     return _json(request, *row)
 
 
@@ -197,8 +191,8 @@ async def live() -> dict[str, str]:
 
 
 @api.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")
-def ready(database: Warehouse) -> dict[str, str | None]:
-    row = database.fetch("ready")
+async def ready(database: Warehouse) -> dict[str, str | None]:
+    row = await database.fetch("ready")
     return {"status": "ready", "newest": row[0] if row else None}
 
 
@@ -220,11 +214,11 @@ def _json(request: Request, body: str, version: int, cache_control: str = FOR_NO
     return Response(body, headers={"Cache-Control": cache_control}, media_type="application/json")
 
 
-def _what_is_wrong(
+async def _what_is_wrong(
     database: Database, advertiser_id: str | None = None, model: str | None = None, date: Date | None = None
 ) -> str:
     """Why there is no answer, and what would have one."""
-    row = database.fetch("what_exists", advertiser_id=advertiser_id)
+    row = await database.fetch("what_exists", advertiser_id=advertiser_id)
     assert row is not None
     models, first_day, last_day, last_active = row
     day = str(date or last_day)

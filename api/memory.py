@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
@@ -77,8 +77,10 @@ class Answer:
 class Memory:
     """The answers of one version, at most `limit` bytes of them, the longest unasked ones given up first."""
 
-    def __init__(self, ask: Callable[[], tuple[bool, int, float] | None], unavailable: type[Exception], limit: int):
-        """`ask` asks the warehouse for a lease (queries/lease.sql); it blocks, and raises `unavailable`."""
+    def __init__(
+        self, ask: Callable[[], Awaitable[tuple[bool, int, float] | None]], unavailable: type[Exception], limit: int
+    ):
+        """`ask` asks the warehouse for a lease (queries/lease.sql), and raises `unavailable`."""
         self._ask, self._unavailable, self._limit = ask, unavailable, limit
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
         self._bytes = 0
@@ -158,7 +160,7 @@ class Memory:
     async def _check(self) -> None:
         begun = monotonic()
         try:
-            row = await asyncio.to_thread(self._ask)
+            row = await self._ask()
             assert row is not None
             granted, version, seconds = row
         except self._unavailable:

@@ -1,5 +1,6 @@
 """The API: a real uvicorn, asked over HTTP."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
-from api.database import Database
+from api.database import Database, _ready
 from api.settings import Settings
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -352,6 +353,19 @@ def _kill_connections(warehouse: Warehouse) -> None:
     conn.close()
 
 
+async def plan_of(warehouse: Warehouse, query: str, params: dict[str, Any]) -> str:
+    database = Database(Settings(database_url=warehouse.url("recommendations_api"), pool_size=1))
+    assert len(await database.fetch_all(query, **params)) in (32, 1)
+    conn = await database._free.get()
+    cursor = conn.cursor()
+    marks = ", ".join(["%s"] * len(params))
+    cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", list(params.values()))
+    await _ready(conn)
+    plan = "\n".join(line for (line,) in cursor.fetchall())
+    conn.close()
+    return plan
+
+
 def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) -> None:
     """The plans of the statements that the API prepares, at a size where searching would be slow."""
     for statement in (
@@ -374,14 +388,7 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
         ("recommendations", {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32}),
         ("history", {"advertiser_id": "A7"}),
     ):
-        database = Database(Settings(database_url=warehouse.url("recommendations_api"), pool_size=1))
-        assert len(database.fetch_all(query, **params)) in (32, 1)
-        conn = database._free.get()
-        with conn.cursor() as cursor:
-            marks = ", ".join(["%s"] * len(params))
-            cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", list(params.values()))
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-        conn.close()
+        plan = asyncio.run(plan_of(warehouse, query, params))
         assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan
         assert "Seq Scan on recommendations" not in plan, plan
         assert "Seq Scan on active_advertisers" not in plan, plan

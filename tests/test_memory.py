@@ -296,14 +296,14 @@ def test_a_request_is_answered_by_a_check_that_began_after_it() -> None:
 
     The warehouse is played, so that the publication comes between the two.
     """
-    looked, go_on = threading.Event(), threading.Event()
+    looked, go_on = asyncio.Event(), asyncio.Event()
     answers = iter([(False, 1, 0.15), (False, 2, 0.15)])
 
-    def ask() -> tuple[bool, int, float]:
+    async def ask() -> tuple[bool, int, float]:
         answer = next(answers)
         if not looked.is_set():
             looked.set()
-            go_on.wait(10)
+            await go_on.wait()
         return answer
 
     async def story() -> None:
@@ -311,7 +311,7 @@ def test_a_request_is_answered_by_a_check_that_began_after_it() -> None:
         key, old = ("/", b""), Answer(b"old", [], version=1, route="/")
         memory.keep(key, old)
         first = asyncio.create_task(memory.confirmed(key))
-        await asyncio.to_thread(looked.wait, 10)
+        await looked.wait()
         second = asyncio.create_task(memory.confirmed(key))
         await asyncio.sleep(0)
         go_on.set()
