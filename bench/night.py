@@ -31,7 +31,7 @@ import psycopg2
 
 from bench.objects import DAY, WHOLE, report, source
 from elt import sql, steps
-from elt.land import CHUNK
+from elt.land import CHUNK, Blocks, Lines
 from elt.migrate import migrate
 from elt.settings import load_settings
 from local import s3, sample
@@ -107,13 +107,20 @@ def by_step(place: "Place", events: int, ours: Run) -> list[str]:
     """Each step of the middle run, beside what PostgreSQL or S3 alone need for the same bytes."""
     limits = place.limits()
     rows = [
-        ("landing, both logs at once", ours.steps["land"], "COPY alone, from memory", limits["copy in"]),
-        ("", None, "S3 download alone", limits["download"]),
-        ("counting, both at once", ours.steps["count"], "one scan alone, `count(*)`", limits["scan"]),
+        ("landing, counting, typing, both logs at once", ours.steps["land"], "S3 download alone", limits["download"]),
+        ("", None, "COPY of the pages alone, from memory", limits["pages in"]),
+        ("", None, "splitting the pages into lines alone", limits["split"]),
+        ("", None, "instead of all that: COPY of a row a line alone, from memory", limits["copy in"]),
+        (
+            "counts of the day",
+            ours.steps["count"],
+            "instead: one scan of a row a line alone, `count(*)`",
+            limits["scan"],
+        ),
         (
             "filtered logs to S3 as csv.gz",
             ours.steps["unload"],
-            "COPY of every kept row out, to nowhere",
+            "instead: COPY of every kept row out, to nowhere",
             limits["copy out"],
         ),
         ("recording, audits, models, publishing", ours.steps["rest"], "", None),
@@ -188,6 +195,15 @@ class Place:
                 names = file.readline().decode().strip()
                 cursors[log].copy_expert(f"COPY pg_temp.{log} ({names}) FROM STDIN (FORMAT csv)", file, CHUNK)
 
+        def pages_in(log: str) -> None:
+            cursors[log].execute(sql.read("staging/blocks"))
+            with (self.folder / log).open("rb") as file:
+                copy = "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)"
+                cursors[log].copy_expert(copy, Blocks(Lines(file, log)), CHUNK)
+
+        def split(log: str) -> None:
+            cursors[log].execute("SELECT count(*) FROM pg_temp.blocks, string_to_table(block, E'\\n')")
+
         def scan(log: str) -> None:
             cursors[log].execute(f"SELECT count(*) FROM pg_temp.{log}")  # noqa: S608
 
@@ -201,7 +217,14 @@ class Place:
             self.s3.download_fileobj(bucket, key, Nowhere(), Config=WHOLE)
 
         taken = {}
-        parts = {"download": download, "copy in": copy_in, "scan": scan, "copy out": copy_out}
+        parts = {
+            "download": download,
+            "pages in": pages_in,
+            "split": split,
+            "copy in": copy_in,
+            "scan": scan,
+            "copy out": copy_out,
+        }
         for name, part in parts.items():
             started = time.perf_counter()
             with ThreadPoolExecutor(2) as pool:

@@ -92,7 +92,7 @@ def _land_object(
     cursor.execute("SAVEPOINT object")
     try:
         with objects.reader(s3, source) as raw:
-            lines = _Lines(raw, source.uri)
+            lines = Lines(raw, source.uri)
             if counts and lines.repeat():
                 landed = _land_counted(cursor, table, columns, lines, source)
             else:
@@ -105,7 +105,7 @@ def _land_object(
         log.info("%s: %s; reading it line by line", source.uri, reason)
         cursor.execute("ROLLBACK TO SAVEPOINT object")
         with objects.reader(s3, source) as raw:
-            lines = _Lines(raw, source.uri)
+            lines = Lines(raw, source.uri)
             landed = _land_lines(cursor, table, _copy_statement(cursor, table, columns, lines), lines, source)
     cursor.execute("RELEASE SAVEPOINT object")
     log.info(
@@ -123,7 +123,7 @@ class _NotByLine(Exception):
     """The object can not be taken as a whole: its lines are not its rows, or too long."""
 
 
-def _copy_in(cursor: Cursor, copy: str, file: Any, lines: "_Lines") -> None:
+def _copy_in(cursor: Cursor, copy: str, file: Any, lines: "Lines") -> None:
     """Runs a COPY FROM STDIN of a file made of the lines. Raises what reading them raised, if that was it."""
     try:
         cursor.copy_expert(copy, file, CHUNK)
@@ -134,7 +134,7 @@ def _copy_in(cursor: Cursor, copy: str, file: Any, lines: "_Lines") -> None:
 
 
 def _land_counted(
-    cursor: Cursor, table: str, columns: list[str], lines: "_Lines", source: objects.SourceObject
+    cursor: Cursor, table: str, columns: list[str], lines: "Lines", source: objects.SourceObject
 ) -> Landed:
     """Lets PostgreSQL count the lines as they are, and copies each distinct one once, with its count before it.
 
@@ -142,7 +142,7 @@ def _land_counted(
     characters that the way of the distinct lines needs, more rejected lines than are kept.
     """
     warehouse.run(cursor, "staging/blocks")
-    _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", _Blocks(lines), lines)
+    _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", Blocks(lines), lines)
     warehouse.run(cursor, "staging/distinct_lines")
     cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
     if cursor.fetchone() != (lines.lines,):
@@ -169,7 +169,7 @@ def _land_counted(
     return Landed(source, lines.lines, rejected)
 
 
-class _Lines:
+class Lines:
     """The lines after the header, as a file for COPY that counts them."""
 
     def __init__(self, raw: IO[bytes], uri: str) -> None:
@@ -222,10 +222,10 @@ class _Lines:
             yield pending.removesuffix(b"\r")
 
 
-class _Blocks:
+class Blocks:
     """The lines as a file in COPY's binary format: rows of a block of whole lines and its first number."""
 
-    def __init__(self, lines: _Lines) -> None:
+    def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._begun = self._ended = False
         self._next = 2
@@ -279,7 +279,7 @@ def _names(header: bytes, uri: str) -> list[str]:
     return [name.strip().lower() for name in names]
 
 
-def _copy_statement(cursor: Cursor, table: str, columns: list[str], lines: _Lines, *before: str) -> str:
+def _copy_statement(cursor: Cursor, table: str, columns: list[str], lines: Lines, *before: str) -> str:
     """COPY into the columns in the header's order, after those that stand before them in the file.
 
     Columns that nobody asked for go into throw-away ones.
@@ -308,7 +308,7 @@ def _copy_statement(cursor: Cursor, table: str, columns: list[str], lines: _Line
     )
 
 
-def _land_lines(cursor: Cursor, table: str, copy: str, lines: "_Lines", source: objects.SourceObject) -> Landed:
+def _land_lines(cursor: Cursor, table: str, copy: str, lines: "Lines", source: objects.SourceObject) -> Landed:
     """Copies the lines block by block; in a block that fails, finds the lines that can not be read.
 
     The reader is the same COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.

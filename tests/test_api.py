@@ -353,6 +353,23 @@ def _kill_connections(warehouse: Warehouse) -> None:
     conn.close()
 
 
+def test_the_short_cut_to_the_newest_list_answers_as_the_route_does(reader: httpx.Client) -> None:
+    """With a query string, even one that means nothing, the route answers; without, the edge does."""
+    for path in (
+        "/recommendations/ACME/TopCTR",
+        "/recommendations/ACME/top-product/",
+        "/recommendations/%41CME/topctr",
+    ):
+        short, route = reader.get(path), reader.get(path + "?unused")
+        assert short.content == route.content
+        assert short.status_code == 200
+        assert {k: v for k, v in short.headers.items() if k != "date"} == {
+            k: v for k, v in route.headers.items() if k != "date"
+        }
+    for path in ("/recommendations/NOBODY/TopCTR", "/recommendations/ACME/TopNothing", "/recommendations/A%00/TopCTR"):
+        assert reader.get(path).json() == reader.get(path + "?unused").json()
+
+
 async def plan_of(warehouse: Warehouse, query: str, params: dict[str, Any]) -> str:
     database = Database(Settings(database_url=warehouse.url("recommendations_api"), pool_size=1))
     assert len(await database.fetch_all(query, **params)) in (32, 1)
