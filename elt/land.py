@@ -1,7 +1,7 @@
-"""Landing delivered CSV objects in temporary tables: one typed COPY, line by line only where that fails.
+"""Landing delivered CSV objects in temporary tables: by typed COPY, line by line only where that fails.
 
 A line costs COPY about a microsecond, and most lines of a log stand in it many times. So PostgreSQL first counts the
-lines as they are, and COPY reads each distinct one once.
+lines as they are, and the typed COPY reads each distinct one once. A log whose lines hardly repeat is copied directly.
 """
 
 import csv
@@ -141,13 +141,13 @@ def _land_counted(
     Raises _NotByLine for what only reading line by line tells apart: an empty line that is lost between blocks, control
     characters that the way of the distinct lines needs, more rejected lines than are kept.
     """
+    copy = _copy_statement(cursor, table, columns, lines, LINES)
     warehouse.run(cursor, "staging/blocks")
     _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", Blocks(lines), lines)
     warehouse.run(cursor, "staging/distinct_lines")
     cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
     if cursor.fetchone() != (lines.lines,):
         raise _NotByLine("empty lines")
-    copy = _copy_statement(cursor, table, columns, lines, LINES)
     rejected = 0
     with TemporaryFile() as file:
         cursor.copy_expert(sql.read("staging/distinct_lines_out"), file, CHUNK)
