@@ -89,7 +89,7 @@ FIGURES = ("list_changes", "list_variation", "model_agreement", "daily", "evalua
 
 def tables(quick: bool) -> str:
     """Runs the bench; returns its tables as Markdown. Raises RuntimeError when the servers answer differently."""
-    days, rounds, seconds = (30, 2, 2) if quick else (365, 5, 4)
+    days, rounds, seconds = (30, 2, 2) if quick else (365, 5, 3)
     models = [model.name for model in sql.models()]
     advertisers = [f"ADVERTISER{n:010}" for n in range(ADVERTISERS)]
     before = os.sched_getaffinity(0)
@@ -113,7 +113,7 @@ def tables(quick: bool) -> str:
             figures = _in_turn(ports, paths, rounds, seconds)
             pages = _pages(ports[DATABASE], advertisers)
             megabytes = _memory_with_all(ports[MEMORY], paths)
-            start = statistics.median(_start_up(url, paths[0]) for _ in range(5))
+            start = statistics.median(_start_up(url, paths[0]) for _ in range(3))
     finally:
         os.sched_setaffinity(0, before)
     setting = (
@@ -132,35 +132,46 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
     conn.autocommit = True
     with conn.cursor() as cursor:
         dates = [LAST_DAY - timedelta(n) for n in reversed(range(days))]
-        for statement in (WITHOUT_KEY, LISTS, WITH_KEY, PUBLICATIONS, ACTIVE):
-            cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         newest = dates[-9:]
+        cursor.execute(WITHOUT_KEY)
+        cursor.execute(LISTS, {"dates": newest, "models": models, "advertisers": advertisers})
+        _repeat(cursor, ["recommendations"], dates[:-9], dates[-2])
+        for statement in (WITH_KEY, PUBLICATIONS, ACTIVE):
+            cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute(EVENTS, {"newest": newest})
         for day in newest:
             for name in FIGURES:
                 warehouse.run(cursor, f"marts/{name}", ds=str(day), models=models)
-        _repeat_figures(cursor, dates[:-9], dates[-2])
+        _repeat(cursor, _figures(cursor), dates[:-9], dates[-2])
         cursor.execute("VACUUM ANALYZE")
     conn.close()
     return postgres.url("recommendations_api", "day")
 
 
-def _repeat_figures(cursor: Cursor, dates: list[date], like: date) -> None:
-    """Gives the days the statistics of one day, so that the tables are as large as they would be."""
+def _figures(cursor: Cursor) -> list[str]:
+    """The tables of statistics."""
     cursor.execute(
-        "SELECT relname, array_agg(attname ORDER BY attnum) FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid "
-        "WHERE relnamespace = 'marts'::regnamespace AND relkind = 'r' AND attnum > 0 GROUP BY relname "
-        "HAVING 'date' = ANY(array_agg(attname))"
+        "SELECT relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'date' "
+        "WHERE relnamespace = 'marts'::regnamespace AND relkind = 'r' "
+        "AND relname NOT IN ('recommendations', 'publications', 'active_advertisers')"
     )
-    for table, columns in cursor.fetchall():
-        if table in ("recommendations", "publications", "active_advertisers"):
-            continue
-        others = identifiers.SQL(", ").join(identifiers.Identifier(name) for name in columns if name != "date")
+    return [table for (table,) in cursor.fetchall()]
+
+
+def _repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> None:
+    """Gives the days what the tables have of one day, so that they are as large as they would be."""
+    for table in tables:
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = ('marts.' || %s)::regclass AND attnum > 0 "
+            "AND attname <> 'date' ORDER BY attnum",
+            (table,),
+        )
+        others = identifiers.SQL(", ").join(identifiers.Identifier(name) for (name,) in cursor.fetchall())
         cursor.execute(
             identifiers.SQL(
                 "INSERT INTO marts.{table} (date, {others}) "
-                "SELECT days.date, {others} FROM marts.{table} AS figures, unnest(%s::date[]) AS days (date) "
-                "WHERE figures.date = %s ON CONFLICT DO NOTHING"
+                "SELECT days.date, {others} FROM marts.{table} AS original, unnest(%s::date[]) AS days (date) "
+                "WHERE original.date = %s ON CONFLICT DO NOTHING"
             ).format(table=identifiers.Identifier(table), others=others),
             (dates, like),
         )
@@ -289,6 +300,7 @@ def _speed(figures: dict[str, list[dict]]) -> Iterator[str]:
     yield f"| {MEMORY} / {BARE}, answers a second | {ratio(MEMORY, BARE, 'per_second'):.2f} | at least 0.6 |"
     yield f"| {MEMORY} / {BARE}, p99 | {ratio(MEMORY, BARE, 'p99'):.2f} | at most 3 |"
     yield f"| {DATABASE} / {NAIVE}, answers a second | {ratio(DATABASE, NAIVE, 'per_second'):.1f} | at least 8 |"
+    yield f"| {DATABASE}, p99 | {median(DATABASE, 'p99'):.1f} ms | under 15 ms |"
 
 
 def _page_times(pages: dict[str, list[float]]) -> Iterator[str]:
