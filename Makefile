@@ -20,7 +20,7 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 chaos: setup ## The long form of the tests that break things: about 13 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
-bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: a quarter of an hour (QUICK=1: a few minutes, writes nothing)
+bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: about 10 minutes (QUICK=1: under 2, writes nothing)
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick)
 
 $(VENV)/bench: $(STAMP) requirements/bench.txt

@@ -26,7 +26,7 @@ def main() -> int:
         description="Times the night and the day on this machine. Prints the tables and writes docs/performance.md.",
         epilog="Exit status: 0 done, 1 a part failed or two programs' results differ.",
     )
-    parser.add_argument("--quick", action="store_true", help="the smallest sizes, a few minutes; writes no page")
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, under 2 minutes; writes no page")
     parser.add_argument("--only", choices=PARTS, help="one part; writes no page")
     arguments = parser.parse_args()
     text = [about_this_machine()]
