@@ -62,7 +62,7 @@ def nights(draw):
     return sorted(active), views, ads
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs=nights())
 def test_lists_are_what_plain_python_ranks(night: Night, logs) -> None:
     active, views, ads = logs

@@ -100,7 +100,7 @@ def close(expected: Any) -> Any:
 
 # Without shrinking: a smaller example is not worth the minutes that it takes to find.
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
