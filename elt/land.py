@@ -10,9 +10,8 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from struct import Struct
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -30,7 +29,7 @@ CHUNK = 256 * 1024
 """Bytes handed to COPY at a time."""
 
 BLOCK_LINES = 2_000
-"""Lines tried together when an object is read line by line."""
+"""Lines tried together, when they are not so long that fewer of them have LONGEST_LINE bytes."""
 
 BLOCK = 8_000
 """Bytes of lines landed as one row, so that it fits PostgreSQL's page of 8 kB."""
@@ -76,6 +75,7 @@ def land(cursor: Cursor, s3: Any, source: str, delivered: list[objects.SourceObj
     """
     warehouse.run(cursor, "staging/rejected_lines")
     warehouse.run(cursor, f"staging/{source}")
+    warehouse.run(cursor, "staging/blocks")
     cursor.execute(
         "SELECT attname, atthasdef FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
         (f"pg_temp.{source}",),
@@ -108,6 +108,8 @@ def _land_object(
             lines = Lines(raw, source.uri)
             landed = _land_lines(cursor, table, _copy_statement(cursor, table, columns, lines), lines, source)
     cursor.execute("RELEASE SAVEPOINT object")
+    # Not dropped: every table made costs locks until the transaction ends, and there may be thousands of objects.
+    cursor.execute("TRUNCATE pg_temp.blocks, pg_temp.distinct_lines, pg_temp.unreadable_lines")
     log.info(
         "%s: %s lines (%.1f MB) in %.1f s%s",
         source.uri,
@@ -139,38 +141,35 @@ def _land_counted(
     """Lets PostgreSQL count the lines as they are, and copies each distinct one once, with its count before it.
 
     Raises _NotByLine for what only reading line by line tells apart: an empty line that is lost between blocks, control
-    characters that the way of the distinct lines needs, more rejected lines than are kept.
+    characters that the way of the distinct lines needs. Raises PipelineError for MOST_REJECTED unreadable lines.
     """
     copy = _copy_statement(cursor, table, columns, lines, LINES)
-    warehouse.run(cursor, "staging/blocks")
     _copy_in(cursor, "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)", Blocks(lines), lines)
     warehouse.run(cursor, "staging/distinct_lines")
     cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
     if cursor.fetchone() != (lines.lines,):
         raise _NotByLine("empty lines")
-    rejected = 0
+    refused = _Refused(source)
     with TemporaryFile() as file:
         cursor.copy_expert(sql.read("staging/distinct_lines_out"), file, CHUNK)
         file.seek(0)
-        numbered = enumerate(line.removesuffix(b"\n") for line in file)
-        while block := list(islice(numbered, BLOCK_LINES)):
+        for block in _in_blocks(enumerate(line.removesuffix(b"\n") for line in file)):
             for _, reason, counted in _copy_block(cursor, copy, block):
                 times, _, line = counted.partition(b",")
                 if not times.isdigit():
                     raise _NotByLine("control characters")
-                rejected += int(times)
-                if rejected >= MOST_REJECTED:
-                    raise _NotByLine(f"at least {MOST_REJECTED:,} lines can not be read")
+                refused.add(f"{int(times):,} times", reason, line, int(times))
                 cursor.execute("INSERT INTO pg_temp.unreadable_lines VALUES (%s, %s)", (line.decode(), reason))
-    if rejected:
+            refused.check(lines.lines)
+    if refused.lines:
         warehouse.run(cursor, "staging/unreadable_lines", source=table, uri=source.uri)
-        if cursor.rowcount != rejected:
+        if cursor.rowcount != refused.lines:
             raise _NotByLine("lines that differ in their ends only")
-    return Landed(source, lines.lines, rejected)
+    return Landed(source, lines.lines, refused.lines)
 
 
 class Lines:
-    """The lines after the header, as a file for COPY that counts them."""
+    """The lines after the header, as a file for COPY that counts them. A last one without its line end gets one."""
 
     def __init__(self, raw: IO[bytes], uri: str) -> None:
         self._raw = raw
@@ -182,7 +181,7 @@ class Lines:
         first, _, self._pending = self._pending.partition(b"\n")
         self.uri = uri
         self.header = _names(first, uri)
-        self._ended = True
+        self._unfinished = 0
         self.lines = 0
         self.failure: Exception | None = None
         """What reading the object raised: psycopg2 shows it as an error of the query only."""
@@ -195,31 +194,37 @@ class Lines:
         return bool(sample) and len(set(sample)) <= (1 - REPEATED) * len(sample)
 
     def read(self, size: int) -> bytes:
+        """At most `size` bytes, a CHUNK. Raises _NotByLine for a line that is longer than LONGEST_LINE."""
         try:
-            chunk, self._pending = self._pending or self._raw.read(size), b""
+            chunk, longest = self._read(size)
+            if longest > LONGEST_LINE:
+                raise _NotByLine(f"a line is longer than {LONGEST_LINE:,} bytes")
         except Exception as error:
             self.failure = error
             raise
-        if len(chunk) > size:
-            chunk, self._pending = chunk[:size], chunk[size:]
-        if chunk:
-            self.lines += chunk.count(b"\n")
-            self._ended = chunk.endswith(b"\n")
-        elif not self._ended:
-            self.lines += 1
-            self._ended = True
         return chunk
 
+    def _read(self, size: int) -> tuple[bytes, int]:
+        """The next bytes, and how long the first line in them has become, which may have begun in earlier ones."""
+        chunk, self._pending = self._pending or self._raw.read(size), b""
+        if len(chunk) > size:
+            chunk, self._pending = chunk[:size], chunk[size:]
+        elif not chunk and self._unfinished:
+            chunk = b"\n"
+        self.lines += chunk.count(b"\n")
+        newline = chunk.find(b"\n")
+        longest = self._unfinished + (len(chunk) if newline < 0 else newline)
+        self._unfinished = longest if newline < 0 else len(chunk) - 1 - chunk.rfind(b"\n")
+        return chunk, longest
+
     def __iter__(self) -> Iterator[bytes]:
-        """Lines as delivered, without their line end."""
+        """Lines as delivered, without their line end, the first LONGEST_LINE bytes of each."""
         pending = b""
-        while chunk := self.read(CHUNK):
+        while chunk := self._read(CHUNK)[0]:
             *whole, pending = (pending + chunk).split(b"\n")
             for line in whole:
                 yield line.removesuffix(b"\r")[:LONGEST_LINE]
             pending = pending[:LONGEST_LINE]
-        if pending:
-            yield pending.removesuffix(b"\r")
 
 
 class Blocks:
@@ -253,9 +258,6 @@ class Blocks:
             blocks.append(self._row(text[begin:end]))
             begin = end + 1
         rest = text[begin:]
-        if len(rest) > LONGEST_LINE:
-            self._lines.failure = _NotByLine(f"a line is longer than {LONGEST_LINE:,} bytes")
-            raise self._lines.failure
         if self._ended:
             if rest:
                 blocks.append(self._row(rest.removesuffix(b"\n")))
@@ -314,10 +316,8 @@ def _land_lines(cursor: Cursor, table: str, copy: str, lines: "Lines", source: o
     The reader is the same COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.
     """
     landed = Landed(source)
-    reasons: Counter[str] = Counter()
-    first_lines: list[str] = []
-    numbered = enumerate(lines, 2)
-    while block := list(islice(numbered, BLOCK_LINES)):
+    refused = _Refused(source)
+    for block in _in_blocks(enumerate(lines, 2)):
         rejected = _copy_block(cursor, copy, block)
         if rejected:
             execute_values(
@@ -325,18 +325,49 @@ def _land_lines(cursor: Cursor, table: str, copy: str, lines: "Lines", source: o
                 "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s",
                 [(table, source.uri, number, reason, line) for number, reason, line in rejected],
             )
+        for number, reason, line in rejected:
+            refused.add(f"line {number}", reason, line)
         landed.lines += len(block)
         landed.rejected += len(rejected)
-        reasons.update(reason for _, reason, _ in rejected)
-        first_lines += [
-            f"    line {n}: {reason}: {line[:200]!r}" for n, reason, line in rejected[: 5 - len(first_lines)]
-        ]
-        if landed.rejected >= MOST_REJECTED:
-            raise PipelineError(
-                f"{source.uri}: gave up after {landed.lines:,} lines: {landed.rejected:,} can not be read. "
-                f"By reason: {dict(reasons.most_common())}. The first:\n" + "\n".join(first_lines)
-            )
+        refused.check(landed.lines)
     return landed
+
+
+class _Refused:
+    """An object's unreadable lines, counted by their reason."""
+
+    def __init__(self, source: objects.SourceObject) -> None:
+        self.lines = 0
+        self._uri = source.uri
+        self._reasons: Counter[str] = Counter()
+        self._first: list[str] = []
+
+    def add(self, place: str, reason: str, line: bytes, times: int = 1) -> None:
+        self.lines += times
+        self._reasons[reason] += times
+        if len(self._first) < 5:
+            self._first.append(f"    {place}: {reason}: {line[:200]!r}")
+
+    def check(self, lines: int) -> None:
+        """Raises PipelineError when MOST_REJECTED of so many lines are refused."""
+        if self.lines >= MOST_REJECTED:
+            raise PipelineError(
+                f"{self._uri}: gave up after {lines:,} lines: {self.lines:,} can not be read. "
+                f"By reason: {dict(self._reasons.most_common())}. The first:\n" + "\n".join(self._first)
+            )
+
+
+def _in_blocks(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines in lists that are tried together."""
+    block, size = [], 0
+    for line in lines:
+        block.append(line)
+        size += len(line[1])
+        if len(block) == BLOCK_LINES or size >= LONGEST_LINE:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _copy_block(cursor: Cursor, copy: str, block: list[tuple[int, bytes]]) -> list[tuple[int, str, bytes]]:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from elt import land
+from elt import s3 as objects
 from elt.errors import NotYet, PipelineError
 
 HEADER = b"advertiser_id,product_id,date"
@@ -278,7 +279,9 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     }
 
 
-@pytest.mark.parametrize("trouble", ["", "a giant line", "an empty line between long ones", "not UTF-8"])
+@pytest.mark.parametrize(
+    "trouble", ["", "a giant line", "a line just too long", "an empty line between long ones", "not UTF-8"]
+)
 def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     delivered: Night, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
@@ -292,6 +295,8 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
         bad[15_000] = b"\xc3"
     if trouble == "a giant line":
         bad[15_000] = b"giant," + b"x" * (land.LONGEST_LINE + 300_000)
+    if trouble == "a line just too long":
+        bad[15_000] = b"giant," + b"x" * land.LONGEST_LINE
     for number, line in bad.items():
         events[number - 2] = line
     delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *events]))
@@ -303,6 +308,54 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     assert delivered.accounting("ads_views")["kept"] == 30_000 - len(bad)
     clicks = delivered.warehouse.rows("SELECT sum(clicks) FROM staging.product_daily WHERE product_id LIKE 'päge%%'")
     assert clicks == [(30_000 - len(bad),)]
+
+
+def test_a_carriage_return_alone_ends_no_line(delivered: Night) -> None:
+    """COPY would take the first one for every line's end, and so the line feed within quotes for a value's."""
+    lines = [b'ACME,p1,2024-11-20\rACME,"p', b'2",2024-11-20']
+    delivered.put("product_views", b"\n".join([HEADER, *lines]))
+    delivered.change(max_rejected_share=1.0)
+    with pytest.raises(NotYet, match="2 lines, 0 of other days, 2 unreadable"):
+        delivered.load()
+    kept = delivered.warehouse.rows("SELECT line FROM staging.rejected_lines ORDER BY line_number")
+    assert [bytes(line) for (line,) in kept] == lines
+
+
+def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: Night) -> None:
+    """Counted, counted with a further column, read line by line (not UTF-8), counted again; without more locks."""
+    good, bad = b"ACME,p1,click," + DAY.encode(), b"ACME,p1,hover," + DAY.encode()
+    header = b"advertiser_id,product_id,type,date"
+    parts = [
+        [header, good, bad, good, good],
+        [b"first," + header, b"1," + good, b"1," + good, b"1," + bad],
+        [header, b"\xc3", good, bad],
+        [header, bad, bad, good],
+    ]
+    for n, part in enumerate(parts):
+        delivered.put(f"ads/{n}", b"\n".join(part))
+    locks = []
+    with delivered.warehouse.connect() as conn, conn.cursor() as cursor:
+        conn.set_client_encoding("UTF8")
+        found = objects.find(delivered.s3, f"s3://{delivered.bucket}/ads/")
+        for times in (1, 10):
+            landed = land.land(cursor, delivered.s3, "ads_views", found * times)
+            assert [(item.lines, item.rejected) for item in landed] == [(4, 1), (3, 1), (3, 2), (3, 2)] * times
+            cursor.execute("SELECT sum(lines) FROM pg_temp.ads_views")
+            assert cursor.fetchone() == (7 * times,)
+            cursor.execute(
+                "SELECT right(uri, 1)::integer, array_agg(DISTINCT line_number), count(*) FROM pg_temp.rejected_lines "
+                "GROUP BY uri ORDER BY uri"
+            )
+            assert cursor.fetchall() == [
+                (0, [3], times),
+                (1, [4], times),
+                (2, [2, 4], 2 * times),
+                (3, [2, 3], 2 * times),
+            ]
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
+            locks += cursor.fetchone()
+            conn.rollback()
+    assert locks[0] == locks[1]
 
 
 def test_too_many_bad_lines_fail_the_day_with_counts_and_the_first_lines(delivered: Night) -> None:
@@ -338,8 +391,11 @@ def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pyte
     monkeypatch.setattr(land, "MOST_REJECTED", 3000)
     delivered.put("product_views", HEADER + b"\n" + b"nonsense\n" * 20_000)
     with pytest.raises(
-        PipelineError, match=r"gave up after 4,000 lines: 4,000 can not be read. By reason: \{.missing data"
+        PipelineError, match=r"gave up after 20,000 lines: 20,000 can not be read. By reason: \{.missing data"
     ):
+        delivered.load()
+    delivered.put("product_views", HEADER + b"\n" + b"".join(b"nonsense %d\n" % n for n in range(20_000)))
+    with pytest.raises(PipelineError, match=r"gave up after 4,000 lines: 4,000 can(?s:.*)line 2: .*'nonsense 0'"):
         delivered.load()
 
 
@@ -388,16 +444,23 @@ fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=fuzzed)
-@example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"])
-@example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"])
-@example(lines=[b"ACME,\x01,click,2024-11-20", b"ACME,\x02,click,2024-11-20", b"ACME,p\x02,click,2024-11-20"])
-@example(lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p1,click,2024-11-20", b"bad\r", b"bad", b"bad\r\r", b"\r"])
-@example(lines=[b"bad", b""])
-def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: list[bytes]) -> None:
+@given(lines=fuzzed, end=st.sampled_from([b"\n", b""]))
+@example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"], end=b"\n")
+@example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"], end=b"\n")
+@example(
+    lines=[b"ACME,\x01,click,2024-11-20", b"ACME,\x02,click,2024-11-20", b"ACME,p\x02,click,2024-11-20"], end=b"\n"
+)
+@example(
+    lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p1,click,2024-11-20", b"bad\r", b"bad", b"bad\r\r", b"\r"], end=b"\n"
+)
+@example(lines=[b"bad", b""], end=b"\n")
+@example(lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p2,click,2024-11-20\r"], end=b"")
+def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: list[bytes], end: bytes) -> None:
     """Every line is either read as the row that it is by itself, or kept whole with a reason; counted or not."""
     body = [b"advertiser_id,product_id,type,date", b"ACME,always,impression,2024-11-20", *lines]
-    delivered.put("ads_views", b"\n".join(body) + b"\n")
+    if not end and not body[-1]:
+        body.pop()  # an empty line without an end is none
+    delivered.put("ads_views", b"\n".join(body) + end)
     delivered.change(max_rejected_share=1.0)
     outcomes = []
     for repeated in (land.REPEATED, 0, 2):  # as the lines decide, always counted, never
