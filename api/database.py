@@ -22,6 +22,9 @@ EXECUTE = {
     for name, names in PARAMETERS.items()
 }
 
+PATIENCE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""How soon an idle connection is known to be dead whose server has vanished without a word (seconds; milliseconds)."""
+
 Row = tuple[Any, ...]
 
 
@@ -109,6 +112,7 @@ class Database:
                 connection_factory=Connection,
                 async_=True,
                 application_name="recommendations api",
+                **PATIENCE,
                 # Every query looks a few keys up: planning it once for all keys is right, and most of its cost.
                 options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC "
                 "-c plan_cache_mode=force_generic_plan",
@@ -157,26 +161,31 @@ class Batch:
         if answer is None:
             answer = self._waiting[key] = asyncio.get_running_loop().create_future()
             if len(self._asking) < AT_ONCE:
-                task = asyncio.create_task(self._ask_all())
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                self._asking.add(asyncio.create_task(self._ask_all()))
         # One that waits may be cancelled (its client has gone) without the others losing their answer.
         return await asyncio.shield(answer)
 
     async def _ask_all(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            arrays = dict(zip(self._parameters, map(list, zip(*waiting, strict=True)), strict=True))
-            try:
-                rows = await self._ask(**arrays)
-            except Exception as error:
-                for answer in waiting.values():
-                    answer.set_exception(error)
-                    answer.exception()  # it has been seen, even if nobody waits for it any more
-                continue
-            found = {place: row for place, *row in rows}
-            for place, answer in enumerate(waiting.values(), 1):
-                answer.set_result(found.get(place))
+        try:
+            while self._waiting:
+                await self._ask_waiting()
+        finally:
+            # Not by a callback: in the moment until then a request would wait for a task that has ended.
+            self._asking.discard(asyncio.current_task())
+
+    async def _ask_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        arrays = dict(zip(self._parameters, map(list, zip(*waiting, strict=True)), strict=True))
+        try:
+            rows = await self._ask(**arrays)
+        except Exception as error:
+            for answer in waiting.values():
+                answer.set_exception(error)
+                answer.exception()  # it has been seen, even if nobody waits for it any more
+            return
+        found = {place: row for place, *row in rows}
+        for place, answer in enumerate(waiting.values(), 1):
+            answer.set_result(found.get(place))
 
 
 AT_ONCE = 2

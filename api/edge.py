@@ -17,6 +17,9 @@ from api.problems import RETRY_AFTER, problem
 LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
 """Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
 
+LONGEST_ACCEPT = 200
+"""Bytes of Accept-Encoding that are looked at; what they say is remembered."""
+
 MOST_AT_ONCE = 100
 """Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
 
@@ -152,7 +155,7 @@ def _served(method: str, route: str, status: int) -> Histogram:
 
 async def _give(answer: Answer, request: dict[bytes, bytes], send: Send, confirmed: bool = True) -> int:
     """Sends the answer in the form that the request's headers ask for; returns the status."""
-    headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")))
+    headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")[:LONGEST_ACCEPT]))
     status = 200
     if b"if-none-match" in request and answer.is_what_the_client_has(request[b"if-none-match"]):
         status, headers, body = 304, [pair for pair in headers if pair[0] not in NOT_IN_304], b""

@@ -232,7 +232,9 @@ async def _what_is_wrong(
         return f"nothing is published for {day}; the published days are {first_day} to {last_day}"
     if advertiser_id is None:
         return f"nothing is published for {day}, a gap in the published days {first_day} to {last_day}"
-    return f"advertiser {advertiser_id!r} has no list for {day}: it was not active, or the day is not published"
+    return (
+        f"advertiser {advertiser_id!r} has no list for {day}: it was not active, or the model or the day not published"
+    )
 
 
 def _spelling(model: str) -> str:

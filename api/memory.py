@@ -19,7 +19,7 @@ Key = tuple[str, bytes]
 """Path and query string of a request."""
 
 OVERHEAD = 1500
-"""Bytes that an answer takes in memory beside its body: key, headers, objects."""
+"""Bytes that an answer takes in memory beside its body and the request: headers, objects."""
 
 WORTH_ZIPPING = 1000
 """Bytes of a body; a smaller one fits into one packet as it is."""
@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def size(self) -> int:
-        """Bytes in memory, at most."""
+        """Bytes in memory, at most, without the request."""
         return 2 * len(self.body) + OVERHEAD
 
     def _headers_of(self, body: bytes, etag: bytes) -> Headers:
@@ -111,19 +111,22 @@ class Memory:
         return self._answers.get(key), current
 
     def keep(self, key: Key, answer: Answer) -> None:
-        """Keeps an answer made from the current version; the first one of another version replaces all."""
-        if answer.size > self._limit:
+        """Keeps an answer made from the current version; the first one of a newer version replaces all.
+
+        One of an older version was on its way too long; should the warehouse have gone back, only `ask` can say so.
+        """
+        if _size(key, answer) > self._limit:
             return
         if answer.version != self._version:
-            if monotonic() < self._leased_until:
+            if monotonic() < self._leased_until or (self._version is not None and answer.version < self._version):
                 return
             self._become(answer.version)
         if previous := self._answers.pop(key, None):
-            self._bytes -= previous.size
+            self._bytes -= _size(key, previous)
         self._answers[key] = answer
-        self._bytes += answer.size
+        self._bytes += _size(key, answer)
         while self._bytes > self._limit:
-            self._bytes -= self._answers.popitem(last=False)[1].size
+            self._bytes -= _size(*self._answers.popitem(last=False))
 
     def _become(self, version: int) -> None:
         self._answers.clear()
@@ -175,11 +178,15 @@ class Memory:
             self._leased_until, self._renew_after = begun + seconds, begun + seconds / 2
 
 
+def _size(key: Key, answer: Answer) -> int:
+    return answer.size + len(key[0]) + len(key[1])
+
+
 @lru_cache(1000)
 def understands_gzip(accept_encoding: bytes) -> bool:
-    """Does the header (RFC 9110, 12.5.3) allow gzip?"""
+    """Does the header (RFC 9110, 12.5.3) allow gzip? `*` speaks for what is not named."""
+    allowed = {}
     for item in accept_encoding.lower().split(b","):
         coding, _, weight = item.partition(b";")
-        if coding.strip() in (b"gzip", b"x-gzip", b"*"):
-            return weight.replace(b" ", b"").rstrip(b"0").rstrip(b".") not in (b"q=", b"q=0")
-    return False
+        allowed[coding.strip()] = weight.replace(b" ", b"").rstrip(b"0").rstrip(b".") not in (b"q=", b"q=0")
+    return next((allowed[coding] for coding in (b"gzip", b"x-gzip", b"*") if coding in allowed), False)

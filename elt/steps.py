@@ -243,6 +243,7 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "retention/working", **params)
         warehouse.run(cursor, "retention/days", **params)
+        warehouse.run(cursor, "marts/leases")
         conn.commit()
 
 

@@ -17,7 +17,9 @@ import psycopg2
 import pytest
 from conftest import DAY, Night, Warehouse, ordinary_logs
 
+from api.database import AT_ONCE, Batch
 from api.memory import Answer, Memory, understands_gzip
+from api.memory import _size as memory_size
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
@@ -232,6 +234,8 @@ def test_large_answers_are_zipped_for_those_who_understand_it(client: httpx.Clie
         (b"gzip; q=0.000", False),
         (b"br", False),
         (b"gzip;q=1.0, identity", True),
+        (b"*, gzip;q=0", False),
+        (b"*;q=0, gzip", True),
     ],
 )
 def test_gzip_is_not_sent_to_those_who_refuse_it(header: bytes, understood: bool) -> None:
@@ -277,17 +281,49 @@ def test_requests_that_miss_together_get_their_own_answers(published: Night, tmp
         assert body["count"] == 20
 
 
+def test_a_request_that_comes_as_the_last_answer_does_is_asked_for() -> None:
+    """The warehouse is played: two answers and a request become readable in one pass of the event loop."""
+
+    async def story() -> None:
+        asked: list[asyncio.Future[None]] = []
+
+        async def ask(keys: list[str]) -> list[tuple[int, str]]:
+            asked.append(asyncio.get_running_loop().create_future())
+            await asked[-1]
+            return list(enumerate(keys, 1))
+
+        batch = Batch(ask, "keys")
+        first = []
+        for number in range(AT_ONCE):
+            first.append(asyncio.create_task(batch.fetch(f"first {number}")))
+            while len(asked) <= number:
+                await asyncio.sleep(0)
+        for answer in asked:
+            answer.set_result(None)
+        last = asyncio.create_task(batch.fetch("last"))
+        assert await asyncio.gather(*first) == [[f"first {number}"] for number in range(AT_ONCE)]
+        async with asyncio.timeout(5):
+            while len(asked) == AT_ONCE:
+                await asyncio.sleep(0)
+        asked[-1].set_result(None)
+        assert await last == ["last"]
+
+    asyncio.run(story())
+
+
 def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None:
     """The bookkeeping alone: no warehouse is asked, as nothing is given."""
     memory = Memory(ask=lambda: None, unavailable=Exception, limit=100_000)
     for n in range(1000):
         memory.keep((f"/{n}", b""), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
-        assert memory._bytes == sum(answer.size for answer in memory._answers.values()) <= 100_000
+        assert memory._bytes == sum(memory_size(*item) for item in memory._answers.items()) <= 100_000
     assert ("/999", b"") in memory._answers
     assert ("/0", b"") not in memory._answers
     memory.keep(("/large", b""), Answer(b"x" * 100_000, [], version=1, route="/"))
     assert ("/large", b"") not in memory._answers
     memory.keep(("/new", b""), Answer(b"new", [], version=2, route="/"))
+    assert list(memory._answers) == [("/new", b"")]
+    memory.keep(("/late", b""), Answer(b"late", [], version=1, route="/"))
     assert list(memory._answers) == [("/new", b"")]
 
 

@@ -84,9 +84,9 @@ totals AS (
     SELECT
         min(week.date) AS first_day,
         count(advertiser_daily.date) AS days,
-        sum(advertiser_daily.impressions) AS impressions,
-        sum(advertiser_daily.clicks) AS clicks,
-        sum(advertiser_daily.views) AS views
+        coalesce(sum(advertiser_daily.impressions), 0) AS impressions,
+        coalesce(sum(advertiser_daily.clicks), 0) AS clicks,
+        coalesce(sum(advertiser_daily.views), 0) AS views
     FROM week
     LEFT JOIN marts.advertiser_daily
         ON
