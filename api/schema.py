@@ -203,7 +203,7 @@ class Stats(BaseModel):
     advertisers: int = Field(description="Active advertisers of that day")
     advertisers_with_lists: dict[str, int] = Field(description="Per model, the advertisers with a list")
     advertisers_with_full_lists: dict[str, int] = Field(description="Per model, the advertisers with 20 products on it")
-    published_at: datetime = Field(description="When the newest of the day's lists became visible")
+    published_at: datetime = Field(description="When the newest of the day's lists began to be written")
     newest: Date = Field(description="The newest published day")
     totals: Totals = Field(description="Events of the active advertisers")
     lines: dict[str, Lines] = Field(description="Per source, the lines that the day was loaded from")

@@ -12,7 +12,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """libpq URI of the warehouse, as a role that may read marts (recommendations_api)."""
     pool_size: int = Field(8, ge=1)
-    """Connections to the warehouse, a process."""
+    """Connections to the warehouse for answers, a process; one more asks for leases."""
     pool_wait: float = Field(5.0, gt=0)
     """Seconds that a request waits for a free connection before it gets 503."""
     statement_timeout: float = Field(3.0, gt=0)

@@ -102,6 +102,7 @@ def status(stack: str) -> None:
     print(
         f"stack      {stack}, {_stack(stack)['StackStatus']}{paused}, revision {parameters.get('Revision') or 'none'}"
     )
+    print(f"bucket     {known['BucketName']}")
     if machine := known.get("MachineId"):
         found = boto3.client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
         print(f"machine    {machine} {found['InstanceType']}, {found['State']['Name']}")
