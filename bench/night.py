@@ -130,7 +130,7 @@ def by_step(place: "Place", events: int, ours: Run) -> list[str]:
         ("recording, audits, models, publishing", ours.steps["rest"], "", None),
     ]
     lines = [
-        f"Where the time of a run over {events / 1e6:.0f} M events goes; limits are of both logs at once on two connections:",
+        f"Where the time of {events / 1e6:.0f} M events goes; limits are of both logs at once on two connections:",
         "",
         "| step | time | its own limit | time |",
         "|---|---|---|---|",
