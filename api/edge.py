@@ -31,6 +31,11 @@ FOR_GOOD = "public, max-age=86400, immutable"
 
 SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+CONTENT_OF_OURS = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
 PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
 
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
@@ -108,7 +113,7 @@ class Edge:
                     status, route = message["status"], getattr(scope.get("route"), "path", "none")
                     message["headers"] = [*message["headers"], *SAFE]
                     if path not in PAGES:
-                        message["headers"].append(NO_CONTENT_OF_OTHERS)
+                        message["headers"].append(CONTENT_OF_OURS if path == "/" else NO_CONTENT_OF_OTHERS)
                     if status == 200 and "version" in scope:
                         held = message
                         return

@@ -1,5 +1,6 @@
 """The routes. `uvicorn api.main:app` serves them."""
 
+import pathlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
@@ -22,6 +24,8 @@ from api.edge import FOR_GOOD, FOR_NOW, LIST_ROUTE, Edge
 from api.memory import Memory
 from api.problems import PROBLEM, RETRY_AFTER, problem
 from api.settings import Settings
+
+DASHBOARD = pathlib.Path(__file__).parent / "dashboard"
 
 settings = Settings()
 
@@ -204,8 +208,11 @@ async def metrics() -> Response:
 
 
 @api.get("/", include_in_schema=False)
-async def home() -> Response:
-    return RedirectResponse("/docs")
+async def dashboard() -> Response:
+    return FileResponse(DASHBOARD / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+api.mount("/dashboard", StaticFiles(directory=DASHBOARD))
 
 
 def _json(request: Request, body: str, version: int, cache_control: str = FOR_NOW) -> Response:

@@ -123,6 +123,7 @@ def guide(port: int, airflow_url: str, advertiser: str, analyst_url: str, first_
         f"""
 Ready after {time.monotonic() - began:.0f} s.
 
+  The dashboard      {api}/
   The API            {api}/docs
   Airflow            {airflow_url}
   SQL, as an analyst psql '{analyst_url}'
