@@ -17,7 +17,7 @@ demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=80
 test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## The long form of the tests that break things: about 13 minutes
+chaos: setup ## The long form of the tests that break things: about 17 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
 bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: about 10 minutes (QUICK=1: under 2, writes nothing)

@@ -26,6 +26,7 @@ from api.problems import PROBLEM, RETRY_AFTER, problem
 from api.settings import Settings
 
 DASHBOARD = pathlib.Path(__file__).parent / "dashboard"
+"""The folder of the page's script and style; the page is beside it."""
 
 settings = Settings()
 
@@ -209,10 +210,19 @@ async def metrics() -> Response:
 
 @api.get("/", include_in_schema=False)
 async def dashboard() -> Response:
-    return FileResponse(DASHBOARD / "index.html", headers={"Cache-Control": "no-cache"})
+    return FileResponse(DASHBOARD.with_suffix(".html"), headers={"Cache-Control": "no-cache"})
 
 
-api.mount("/dashboard", StaticFiles(directory=DASHBOARD))
+class _Revalidated(StaticFiles):
+    """Files that a browser asks about each time, so that a new page never runs an old script."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+api.mount("/dashboard", _Revalidated(directory=DASHBOARD))
 
 
 def _json(request: Request, body: str, version: int, cache_control: str = FOR_NOW) -> Response:

@@ -470,8 +470,9 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
             + delivered.warehouse.rows(
-                "SELECT line_number, reason, encode(line, 'escape') FROM staging.rejected_lines "
-                "WHERE source = 'ads_views' ORDER BY 1"
+                # Alone, the mark \. ends the data for COPY before PostgreSQL 18: then the reason is another one.
+                "SELECT line_number, CASE WHEN line <> '\\x5c2e' THEN reason END, encode(line, 'escape') "
+                "FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY 1"
             )
         )
     assert outcomes[0] == outcomes[1] == outcomes[2]
