@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -48,11 +49,11 @@ def start(
 
 
 def stop(process: subprocess.Popen[bytes], end: signal.Signals = signal.SIGTERM) -> None:
-    """Ends the process, by force after 20 seconds; does nothing when it has ended."""
+    """Ends the process, by force after 20 seconds, and what it leaves running; does nothing when it has ended."""
     if process.poll() is None:
         process.send_signal(end)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()

@@ -21,6 +21,7 @@ from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale
 from conftest import DAY, Night, Warehouse, ordinary_logs, s3_client
 
 from elt.errors import NotYet, PipelineError
+from local import processes
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
@@ -258,14 +259,14 @@ def test_the_api_outlives_a_restart_and_a_hanging_database(
         assert lists_now(url, DAY) == expected
 
         # Frozen, not gone: the kernel still accepts and acknowledges, nobody answers.
-        processes = [p := psutil.Process(own_postgres.pid), *p.children(recursive=True)]
-        for process in processes:
+        server = [p := psutil.Process(own_postgres.pid), *p.children(recursive=True)]
+        for process in server:
             process.send_signal(signal.SIGSTOP)
         try:
             with ThreadPoolExecutor(6) as pool:
                 answers = list(pool.map(lambda _: httpx.get(f"{url}/history/ACME", timeout=30), range(6)))
         finally:
-            for process in processes:
+            for process in server:
                 process.send_signal(signal.SIGCONT)
         assert {answer.status_code for answer in answers} == {503}
         slowest = max(answer.elapsed.total_seconds() for answer in answers)
@@ -422,3 +423,18 @@ def test_rejected_lines_above_the_limit_leave_readers_with_yesterdays_lists(deli
     with reading(api, DAY) as reader, pytest.raises(PipelineError, match="rejected_share"):
         delivered.run()
     assert reader.seen <= versions[1]
+
+
+def test_a_stopped_process_leaves_nothing_running(tmp_path: Path) -> None:
+    """As Airflow's idle workers would stay, should the scheduler fail in its own shutdown."""
+    process = processes.start(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], tmp_path / "child")
+    deadline = time.monotonic() + 10
+    while not (child := (tmp_path / "child").read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    left = psutil.Process(int(child))
+    processes.stop(process)
+    # Whoever inherits it may not ask what became of it: then it is a zombie.
+    while left.is_running() and left.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
