@@ -89,7 +89,7 @@ FIGURES = ("list_changes", "list_variation", "model_agreement", "daily", "evalua
 
 def tables(quick: bool) -> str:
     """Runs the bench; returns its tables as Markdown. Raises RuntimeError when the servers answer differently."""
-    days, rounds, seconds = (10, 3, 1) if quick else (365, 7, 2)
+    days, rounds, seconds = (10, 2, 1) if quick else (365, 7, 2)
     models = [model.name for model in sql.models()]
     advertisers = [f"ADVERTISER{n:010}" for n in range(ADVERTISERS)]
     before = os.sched_getaffinity(0)
@@ -112,7 +112,7 @@ def tables(quick: bool) -> str:
             body.write_text(json.dumps({"body": sent.text, "headers": dict(sent.headers)}))
             ports[BARE] = stack.enter_context(_server("bench.bare:app", BODY=str(body)))
             figures = _in_turn(ports, paths, rounds, seconds)
-            pages = _pages(ports[DATABASE], advertisers)
+            pages = _pages(ports[DATABASE], advertisers, 100 if quick else 300)
             megabytes = _memory_with_all(ports[MEMORY], paths)
             start = statistics.median(_start_up(url, paths[0]) for _ in range(1 if quick else 3))
     finally:
@@ -133,17 +133,18 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
     conn.autocommit = True
     with conn.cursor() as cursor:
         dates = [LAST_DAY - timedelta(n) for n in reversed(range(days))]
-        newest = dates[-9:]
+        newest = dates[-min(9, days // 3) :]
+        older = dates[: -len(newest)]
         cursor.execute(WITHOUT_KEY)
         cursor.execute(LISTS, {"dates": newest, "models": models, "advertisers": advertisers})
-        _repeat(cursor, ["recommendations"], dates[:-9], dates[-2])
+        _repeat(cursor, ["recommendations"], older, dates[-2])
         for statement in (WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute(EVENTS, {"newest": newest})
         for day in newest:
             for name in FIGURES:
                 warehouse.run(cursor, f"marts/{name}", ds=str(day), models=models)
-        _repeat(cursor, _figures(cursor), dates[:-9], dates[-2])
+        _repeat(cursor, _figures(cursor), older, dates[-2])
         cursor.execute("VACUUM ANALYZE")
     conn.close()
     return postgres.url("recommendations_api", "day")
@@ -248,8 +249,8 @@ def _in_turn(ports: dict[str, int], paths: list[str], rounds: int, seconds: floa
     return figures
 
 
-def _pages(port: int, advertisers: list[str]) -> dict[str, list[float]]:
-    """Milliseconds of each of 300 requests, one at a time, none from memory; in ascending order."""
+def _pages(port: int, advertisers: list[str], requests: int) -> dict[str, list[float]]:
+    """Milliseconds of each of so many requests, one at a time, none from memory; in ascending order."""
     chance = random.Random(2)
     pages = {
         "/recommendations": lambda: f"/recommendations/{chance.choice(advertisers)}/TopCTR",
@@ -261,7 +262,7 @@ def _pages(port: int, advertisers: list[str]) -> dict[str, list[float]]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
         for page, path in pages.items():
             taken = []
-            for _ in range(310):
+            for _ in range(requests + 10):
                 begun = time.perf_counter()
                 http.get(path()).raise_for_status()
                 taken.append(1000 * (time.perf_counter() - begun))
