@@ -19,7 +19,6 @@ from conftest import DAY, Night, Warehouse, ordinary_logs
 
 from api.database import AT_ONCE, Batch
 from api.memory import Answer, Memory, understands_gzip
-from api.memory import _size as memory_size
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
@@ -316,7 +315,8 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
     memory = Memory(ask=lambda: None, unavailable=Exception, limit=100_000)
     for n in range(1000):
         memory.keep((f"/{n}", b""), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
-        assert memory._bytes == sum(memory_size(*item) for item in memory._answers.items()) <= 100_000
+        sizes = (answer.size + len(path) + len(query) for (path, query), answer in memory._answers.items())
+        assert memory._bytes == sum(sizes) <= 100_000
     assert ("/999", b"") in memory._answers
     assert ("/0", b"") not in memory._answers
     memory.keep(("/large", b""), Answer(b"x" * 100_000, [], version=1, route="/"))
