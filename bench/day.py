@@ -24,7 +24,7 @@ import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 
-from elt import sql, warehouse
+from elt import sql, steps, warehouse
 from elt.migrate import migrate
 from elt.settings import PROJECT
 from local import processes
@@ -83,9 +83,6 @@ FROM marts.recommendations
 WHERE recommendations.date = ANY(%(newest)s::date[])
 """
 
-FIGURES = ("list_changes", "list_variation", "model_agreement", "daily", "evaluation")
-"""Files of sql/marts that DBWriting runs for the statistics."""
-
 
 def tables(quick: bool) -> str:
     """Runs the bench; returns its tables as Markdown. Raises RuntimeError when the servers answer differently."""
@@ -142,7 +139,7 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute(EVENTS, {"newest": newest})
         for day in newest:
-            for name in FIGURES:
+            for name in steps.FIGURES:
                 warehouse.run(cursor, f"marts/{name}", ds=str(day), models=models)
         _repeat(cursor, _figures(cursor), older, dates[-2])
         cursor.execute("VACUUM ANALYZE")

@@ -30,8 +30,8 @@ import psycopg2
 from isal import igzip
 
 from bench.objects import DAY, WHOLE, report, source
-from elt import sql, steps
-from elt.land import CHUNK, Blocks, Lines
+from elt import copying, sql, steps
+from elt.lines import CHUNK, Lines, Pages
 from elt.migrate import migrate
 from elt.settings import load_settings
 from local import s3, sample
@@ -194,19 +194,19 @@ class Place:
         cursors = {log: connection.cursor() for log, connection in connections.items()}
 
         def copy_in(log: str) -> None:
-            cursors[log].execute(sql.read(f"staging/{log}"))
+            cursors[log].execute(sql.read(f"landing/{log}"))
             with (self.folder / log).open("rb") as file:
                 names = file.readline().decode().strip()
                 cursors[log].copy_expert(f"COPY pg_temp.{log} ({names}) FROM STDIN (FORMAT csv)", file, CHUNK)
 
         def pages_in(log: str) -> None:
-            cursors[log].execute(sql.read("staging/blocks"))
+            cursors[log].execute(sql.read("landing/pages"))
             with (self.folder / log).open("rb") as file:
-                copy = "COPY pg_temp.blocks FROM STDIN WITH (FORMAT binary)"
-                cursors[log].copy_expert(copy, Blocks(Lines(file, log)), CHUNK)
+                copy = "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)"
+                cursors[log].copy_expert(copy, Pages(Lines(file, log)), CHUNK)
 
         def split(log: str) -> None:
-            cursors[log].execute("SELECT count(*) FROM pg_temp.blocks, string_to_table(block, E'\\n')")
+            cursors[log].execute("SELECT count(*) FROM pg_temp.pages, string_to_table(page, E'\\n')")
 
         def scan(log: str) -> None:
             cursors[log].execute(f"SELECT count(*) FROM pg_temp.{log}")  # noqa: S608
@@ -214,7 +214,7 @@ class Place:
         def copy_out(log: str) -> None:
             active = (self.folder / "advertiser_ids").read_text().split()[1:]
             kept = f"SELECT * FROM pg_temp.{log} WHERE date = %(ds)s AND advertiser_id = ANY(%(active)s)"  # noqa: S608
-            steps._copy_out(cursors[log], kept, Nowhere(), " WITH (FORMAT csv)", ds=DAY, active=active)
+            copying.copy_out(cursors[log], kept, Nowhere(), " WITH (FORMAT csv)", ds=DAY, active=active)
 
         def download(log: str) -> None:
             bucket, key = source(log).removeprefix("s3://").split("/", 1)
@@ -310,7 +310,7 @@ class Durations(logging.Handler):
 def client() -> None:
     """The steps of the run; prints the seconds of each, then what every program of the night prints."""
     durations = Durations()
-    for name in ("elt.land", "elt.steps"):
+    for name in ("elt.copying", "elt.land", "elt.steps"):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(durations)
     begun = time.perf_counter()

@@ -16,7 +16,7 @@ from elt.errors import PipelineError
 from elt.migrate import migrate
 from elt.rebuild import rebuild
 from elt.settings import load_settings
-from elt.warehouse import PATIENCE
+from elt.warehouse import KEEPALIVE
 
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
@@ -69,7 +69,7 @@ def _rebuild(url: str, arguments: argparse.Namespace) -> int:
     failed = rebuild(
         arguments.first,
         arguments.last,
-        lambda: psycopg2.connect(url, **PATIENCE),
+        lambda: psycopg2.connect(url, **KEEPALIVE),
         boto3.client("s3"),
         load_settings(),
         lambda line: print(line, flush=True),

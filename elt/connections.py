@@ -12,14 +12,14 @@ from psycopg2.extensions import connection as Connection
 
 from elt.errors import PipelineError
 from elt.settings import Settings
-from elt.warehouse import PATIENCE, Connect
+from elt.warehouse import KEEPALIVE, Connect
 
 
 class WarehouseHook(PostgresHook):
     """The provider's hook (TLS, IAM tokens, extras) over psycopg2; by itself it would open psycopg 3."""
 
     def _create_connection(self, conn_args: dict[str, Any]) -> Connection:
-        return psycopg2.connect(**PATIENCE | conn_args)
+        return psycopg2.connect(**KEEPALIVE | conn_args)
 
 
 def warehouse(settings: Settings) -> Connect:
@@ -29,7 +29,7 @@ def warehouse(settings: Settings) -> Connect:
     if settings.database_url is None:
         raise PipelineError("no warehouse: set DATABASE_URL, or make the Airflow connection recommendations_db")
     url = settings.database_url.get_secret_value()
-    return lambda: psycopg2.connect(url, **PATIENCE)
+    return lambda: psycopg2.connect(url, **KEEPALIVE)
 
 
 def s3() -> Any:

@@ -59,33 +59,33 @@ def exist(s3: Any, uris: Iterable[str]) -> bool:
 
 
 @contextmanager
-def reader(s3: Any, source: SourceObject) -> Iterator[IO[bytes]]:
+def reader(s3: Any, item: SourceObject) -> Iterator[IO[bytes]]:
     """The object's bytes, decompressed when its name ends in `.gz`. A broken connection resumes where it broke.
 
     Raises NotYet when the object was replaced since it was listed, PipelineError when it is not a whole gzip file.
     """
-    pinned = {"S3.Client.get_object": {"IfMatch": source.etag}}
+    pinned = {"S3.Client.get_object": {"IfMatch": item.etag}}
     try:
         with smart_open.open(
-            source.uri,
+            item.uri,
             "rb",
             compression="disable",
             transport_params={"client": s3, "client_kwargs": pinned, "defer_seek": True},
         ) as raw:
-            if not source.uri.endswith(".gz"):
+            if not item.uri.endswith(".gz"):
                 yield raw
                 return
             with igzip.IGzipFile(fileobj=raw, mode="rb") as unzipped:
                 yield cast(IO[bytes], unzipped)
     except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
-        raise PipelineError(f"{source.uri}: not a whole gzip file ({error}); deliver it again") from error
+        raise PipelineError(f"{item.uri}: not a whole gzip file ({error}); deliver it again") from error
     except OSError as error:
         cause = getattr(error, "backend_error", None) or error.__cause__ or error
         if isinstance(cause, ClientError):
-            raise _explained(cause, source.uri) from error
+            raise _explained(cause, item.uri) from error
         raise
     except ClientError as error:
-        raise _explained(error, source.uri) from error
+        raise _explained(error, item.uri) from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Finding the files in sql/ and reading what they say of themselves."""
 
+import ast
 import hashlib
 import re
 from dataclasses import dataclass
@@ -7,12 +8,70 @@ from itertools import takewhile
 from pathlib import Path
 
 from elt.errors import PipelineError
+from elt.look_back import look_back
 from elt.settings import PROJECT
 
 SQL = PROJECT / "sql"
 
+SCHEMAS = ("staging", "models", "marts")
+"""Each has a folder of its name, with a file for every relation and function in it."""
+
 MODEL_COLUMNS = ("advertiser_id", "rank", "product_id", "score")
 """What every model selects; its figures follow under any name."""
+
+KEYS = ("Grain", "Source", "Freshness", "Parameters")
+"""What an opening comment says beside its columns."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The comment that a file opens with: `-- name: title`, then `-- Key: text` and `-- column: text`, to a bare `--`.
+
+    A line that begins with neither goes on with the one before it.
+    """
+
+    name: str
+    title: str
+    said: dict[str, str]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What it says of each column."""
+        return {name: text for name, text in self.said.items() if name not in KEYS}
+
+    @property
+    def description(self) -> str:
+        """What the relation is, and its grain."""
+        return f"{self.title} Grain: {self.said['Grain']}" if "Grain" in self.said else self.title
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation or function of the warehouse, and the file that says all of it."""
+
+    schema: str
+    name: str
+    file: Path
+
+    @property
+    def opening(self) -> Opening:
+        return opening(self.file)
+
+    @property
+    def kind(self) -> str:
+        """`view`: the file is one query. `function`: it makes one. `table`: it fills one, or says who does."""
+        if self.statement.startswith("CREATE OR REPLACE FUNCTION"):
+            return "function"
+        return "view" if self.statement.startswith(("SELECT", "WITH")) else "table"
+
+    @property
+    def statement(self) -> str:
+        """The file's text without its comments."""
+        return _without_comments(self.text())
+
+    def text(self) -> str:
+        """The file's text without a final semicolon."""
+        return _query(self.file)
 
 
 @dataclass(frozen=True)
@@ -29,26 +88,22 @@ class Model:
 
     @property
     def title(self) -> str:
-        """What the model is, as the first line of its file says after the name."""
-        return self._lines()[0].partition(":")[2].strip()
-
-    @property
-    def looks_back(self) -> int:
-        """How many days before the log day the model reads: the largest N of `%(ds)s::date - N` in its SQL."""
-        return max(map(int, re.findall(r"%\(ds\)s::date\s*-\s*(\d+)", self.file.read_text())), default=0)
+        """What the model is, as its file says after the name."""
+        return opening(self.file).title
 
     @property
     def figures(self) -> dict[str, str]:
         """What the lines `-- name: text` of the file's opening comment say of the columns that it selects."""
-        opening = takewhile(lambda line: line.startswith("--"), self._lines()[1:])
-        return dict(re.findall(r"^-- (\w+): (.+)$", "\n".join(opening), re.M))
+        return opening(self.file).columns
+
+    @property
+    def looks_back(self) -> int:
+        """How many days before the log day the model reads. Raises PipelineError when its SQL does not say."""
+        return look_back(self.query(), shown(self.file))
 
     def query(self) -> str:
         """The file's text without a final semicolon, so that it can stand inside a statement."""
         return _query(self.file)
-
-    def _lines(self) -> list[str]:
-        return self.file.read_text().splitlines()
 
 
 def read(name: str) -> str:
@@ -56,18 +111,59 @@ def read(name: str) -> str:
     return _query(SQL / f"{name}.sql")
 
 
+def opening(file: Path) -> Opening:
+    """What the file says of itself. Raises PipelineError when its first line is not `-- name: title`."""
+    lines = [line[3:].rstrip() for line in takewhile(_is_said, file.read_text().splitlines())]
+    items: list[list[str]] = []
+    for line in lines:
+        if not items or re.match(r"\w+: ", line):
+            items.append(line.split(": ", 1))
+        else:
+            items[-1][-1] += " " + line
+    if not items or len(items[0]) < 2:
+        raise PipelineError(f"{shown(file)}: the first line must be '-- name: what it is'")
+    (name, title), *said = items
+    return Opening(name, title, dict(said))
+
+
 def version(*files: Path) -> str:
     """SHA-256 of the files' texts, hexadecimal."""
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def models(folder: Path = SQL / "models") -> list[Model]:
-    """Every model in the folder, by file name.
+def filter_version() -> str:
+    """SHA-256 of everything that decides what FiltrarDatos reads and keeps: its SQL and how lines are landed.
+
+    Of the statements only: a comment that is edited loads no day again.
+    """
+    statements = [_without_comments(file.read_text()) for folder in ("landing", "staging") for file in _files(folder)]
+    code = [_without_docstrings((PROJECT / "elt" / file).read_text()) for file in ("copying.py", "land.py", "lines.py")]
+    return hashlib.sha256("\0".join(statements + code).encode()).hexdigest()
+
+
+def relations() -> list[Relation]:
+    """Everything in the schemas that has a file, but the ranking models: they have their views by a rule of their own.
+
+    Raises PipelineError that names a file which does not say in its first line what it is.
+    """
+    files = [file for schema in SCHEMAS for file in _files(schema) if schema != "models" or not _is_model(file)]
+    found = [Relation(file.parent.name, file.stem, file) for file in files]
+    for relation in found:
+        if relation.opening.name != (name := f"{relation.schema}.{relation.name}"):
+            raise PipelineError(
+                f"{shown(relation.file)}: the first line must be '-- {name}: what it is', "
+                f"but names {relation.opening.name!r}"
+            )
+    return found
+
+
+def models(folder: Path | None = None) -> list[Model]:
+    """Every ranking model in the folder, by default sql/models, by file name.
 
     The first line of a model file is `-- Name: what it is.`; the name without case and underscores is the file's.
     Raises PipelineError that names the file when it is not so.
     """
-    return [_model(file) for file in sorted(folder.glob("*.sql"))]
+    return [_model(file) for file in sorted((folder or SQL / "models").glob("*.sql")) if _is_model(file)]
 
 
 def check_columns(file: str, selected: list[str]) -> None:
@@ -81,16 +177,29 @@ def check_columns(file: str, selected: list[str]) -> None:
 
 def audits(kind: str) -> list[str]:
     """The names, for `read`, of the audits of a kind: `load` or `publication`."""
-    return [f"audits/{kind}/{file.stem}" for file in sorted((SQL / "audits" / kind).glob("*.sql"))]
+    return [f"audits/{kind}/{file.stem}" for file in _files(f"audits/{kind}")]
 
 
-def staging_version() -> str:
-    """SHA-256 of everything that decides what FiltrarDatos reads and keeps: its SQL and how lines are landed."""
-    return version(*sorted((SQL / "staging").glob("*.sql")), PROJECT / "elt" / "land.py")
+def shown(file: Path) -> str:
+    """The file's name as people are told it: from `sql` on."""
+    return str(file.relative_to(SQL.parent) if file.is_relative_to(SQL.parent) else file)
+
+
+def _files(folder: str) -> list[Path]:
+    return sorted((SQL / folder).glob("*.sql"))
 
 
 def _query(file: Path) -> str:
     return file.read_text().rstrip().removesuffix(";")
+
+
+def _is_said(line: str) -> bool:
+    return line.startswith("-- ")
+
+
+def _is_model(file: Path) -> bool:
+    """Is it a ranking model? The others in its folder are the relations of the schema `models`."""
+    return not file.read_text().startswith("-- models.")
 
 
 def _model(file: Path) -> Model:
@@ -104,3 +213,21 @@ def _model(file: Path) -> Model:
             f"in any spelling of capitals and underscores, but it is {first!r}"
         )
     return Model(title[1], file)
+
+
+def _without_comments(text: str) -> str:
+    """SQL without its comments, white space outside of strings as one blank."""
+    return re.sub(r"('(?:[^']|'')*')|(?:--[^\n]*|\s)+", lambda found: found[1] or " ", text).strip()
+
+
+def _without_docstrings(text: str) -> str:
+    """Python without its comments and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [line for line in body if not _is_docstring(line)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_docstring(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)

@@ -12,21 +12,33 @@ from contextlib import ExitStack
 from itertools import groupby
 from operator import itemgetter
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extras import execute_values
+from psycopg2.extras import Json
 
 from elt import s3 as objects
 from elt import sql, warehouse
+from elt.copying import copy_out, fill, unload, unload_repeated
 from elt.errors import NotYet, PipelineError
-from elt.land import CHUNK, Landed, land
-from elt.settings import PROJECT, Settings
+from elt.land import Landed, land
+from elt.settings import Settings
 from elt.warehouse import Connect
 
 LOGS = ("product_views", "ads_views")
 DATE_STYLES = {"YYYY-MM-DD": "ISO, YMD", "D/M/YYYY": "ISO, DMY"}
+
+FIGURES = (
+    "list_changes",
+    "list_variation",
+    "model_agreement",
+    "advertiser_daily",
+    "daily",
+    "advertiser_evaluation",
+    "evaluation",
+)
+"""What DBWriting counts of the published lists, each a file of sql/marts, after those that it reads."""
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +56,7 @@ def filter_events(
     sql/audits/load is broken.
     """
     delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
-    version = f"{sql.staging_version()} {settings.log_date_format}"
+    version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share
     with ExitStack() as stack:
         conn = stack.enter_context(warehouse.session(connect))
@@ -63,8 +75,8 @@ def filter_events(
                 own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
                 landed = land(own, s3, source, delivered[source])
                 started = time.monotonic()
-                _copy_out(own, sql.read(f"staging/{source}_counts"), counts[source], ds=day)
-                _copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
+                copy_out(own, sql.read(f"landing/{source}_counts"), counts[source], ds=day)
+                copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
                 log.info("%s: counted in %.1f s", source, time.monotonic() - started)
                 return landed
 
@@ -73,20 +85,21 @@ def filter_events(
         landed |= zip(LOGS, logs, strict=True)
 
         for source in LOGS:
-            _copy_in(cursor, "rejected_lines", rejects[source])
-        warehouse.run(cursor, "staging/quarantine", ds=day)
+            fill(cursor, "rejected_lines", rejects[source])
+        warehouse.run(cursor, "staging/rejected_lines", ds=day)
         conn.commit()  # whatever becomes of the day, its unreadable lines are kept
 
-        warehouse.run(cursor, "staging/active_advertisers")
-        warehouse.run(cursor, "staging/event_counts")
+        warehouse.run(cursor, "landing/active_advertisers")
+        warehouse.run(cursor, "landing/event_counts")
         for source in LOGS:
-            _copy_in(cursor, "event_counts", counts[source])
-        _record_objects(cursor, day, landed)
-        warehouse.run(cursor, "staging/product_daily", ds=day)
+            fill(cursor, "event_counts", counts[source])
+        warehouse.run(cursor, "staging/source_objects", ds=day, objects=_recorded(landed))
+        for relation in ("active_advertisers", "product_daily", "accounting"):
+            warehouse.run(cursor, f"staging/{relation}", ds=day)
         warehouse.audit(
             cursor, "load", ds=day, max_rejected_share=share, max_advertiser_drop=settings.max_advertiser_drop
         )
-        warehouse.run(cursor, "staging/logs_without_the_day", ds=day)
+        warehouse.run(cursor, "queries/logs_without_the_day", ds=day)
         if late := cursor.fetchall():
             raise NotYet(
                 f"no line of {day} yet in: "
@@ -98,7 +111,7 @@ def filter_events(
             )
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         for source in LOGS:
-            _unload_repeated(cursor, sql.read(f"staging/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
+            unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
         conn.commit()
         return True
 
@@ -109,7 +122,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     Returns the number of candidates. Raises PipelineError that names the file when the day is not loaded, the file is
     not valid SQL, or what it ranks is not a list (columns, ranks 1 to 20, each product once).
     """
-    file = str(model.file.relative_to(PROJECT) if model.file.is_relative_to(PROJECT) else model.file)
+    file = sql.shown(model.file)
     key = {"ds": day, "model": model.name}
     started = time.monotonic()
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
@@ -117,31 +130,20 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
         warehouse.lock_model(conn, day, model.name)
         # One snapshot for what is ranked and what is recorded as read, or a load that ends in between would be missed.
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SELECT FROM staging.loads WHERE date = %(ds)s::date", key)
+        warehouse.run(cursor, "queries/is_loaded", ds=day)
         if not cursor.rowcount:
             raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")
         with warehouse.blamed_on(file):
-            query = cursor.mogrify(model.query(), key).decode()
-            cursor.execute(_compose("CREATE TEMPORARY TABLE ranked AS {}", identifiers.SQL(query)))
-            columns = _columns(cursor, "ranked")
-            sql.check_columns(file, columns)
-            warehouse.run(cursor, "candidates/clear", **key)
-            served = [name for name in columns if name not in ("advertiser_id", "score")]
-            cursor.execute(
-                _compose(
-                    "INSERT INTO models.candidates (date, model, advertiser_id, rank, product_id, score, entry) "
-                    "SELECT %(ds)s::date, %(model)s, ranked.advertiser_id, ranked.rank, ranked.product_id, "
-                    "ranked.score, row_to_json(entry) "
-                    "FROM pg_temp.ranked CROSS JOIN LATERAL (SELECT {}) AS entry",
-                    identifiers.SQL(", ").join(identifiers.Identifier("ranked", name) for name in served),
-                ),
-                key,
-            )
-        rows = cursor.rowcount
+            query = identifiers.SQL(cursor.mogrify(model.query(), key).decode())
+            cursor.execute(identifiers.SQL("CREATE TEMPORARY TABLE ranked AS {}").format(query))
+            cursor.execute("SELECT * FROM pg_temp.ranked LIMIT 0")
+            sql.check_columns(file, [column.name for column in cursor.description or ()])
+            cursor.execute(sql.read("models/candidates"), key)
+            rows = cursor.rowcount
         built = {"sql_file": file, "sql_version": sql.version(model.file), "sql_text": model.file.read_text()}
-        warehouse.run(cursor, "candidates/builds", looks_back=model.looks_back, **built, **key)
+        warehouse.run(cursor, "models/builds", looks_back=model.looks_back, **built, **key)
         ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
-        _unload(cursor, ordered, s3, settings.intermediate(day, model.name))
+        unload(cursor, ordered, s3, settings.intermediate(day, model.name))
         conn.commit()
     log.info("%s %s: %s candidates in %.1f s", day, model.name, f"{rows:,}", time.monotonic() - started)
     return rows
@@ -158,7 +160,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
         warehouse.lock_publication(conn)
-        warehouse.run(cursor, "candidates/stale", **params)
+        warehouse.run(cursor, "queries/models_to_build", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
             raise NotYet(
                 f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
@@ -168,10 +170,10 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)
         changed = [row[0] for row in cursor.fetchall()]
         warehouse.run(cursor, "marts/sql_versions", git_revision=settings.revision(), **params)
-        for figures in ("list_changes", "list_variation", "model_agreement", "daily", "evaluation"):
+        for figures in FIGURES:
             warehouse.run(cursor, f"marts/{figures}", **params)
         warehouse.audit(cursor, "publication", **params)
-        warehouse.run(cursor, "marts/leases")
+        cursor.callproc("marts.outwait_leases")
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed
@@ -214,11 +216,11 @@ def catch_up(
     """
     params = {"models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.run(cursor, "candidates/outdated", ds=day, **params)
+        warehouse.run(cursor, "queries/outdated_lists", ds=day, **params)
         outdated = {later: {name for _, name in group} for later, group in groupby(cursor, key=itemgetter(0))}
         for later, names in outdated.items():
             # A model that is newer than the day's publication was never built for it.
-            warehouse.run(cursor, "candidates/stale", ds=later, **params)
+            warehouse.run(cursor, "queries/models_to_build", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
     caught_up = []
     for later, names in outdated.items():
@@ -243,90 +245,30 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "retention/working", **params)
         warehouse.run(cursor, "retention/days", **params)
-        warehouse.run(cursor, "marts/leases")
+        cursor.callproc("marts.outwait_leases")
         conn.commit()
 
 
 def _is_loaded(cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], version: str) -> bool:
-    cursor.execute(
-        "SELECT source, uri, etag, size_bytes FROM staging.source_objects JOIN staging.loads USING (date) "
-        "WHERE date = %s AND filter_version = %s",
-        (day, version),
-    )
+    warehouse.run(cursor, "queries/loaded_objects", ds=day, filter_version=version)
     return set(cursor.fetchall()) == {
         (source, item.uri, item.etag, item.size) for source, items in delivered.items() for item in items
     }
 
 
-def _record_objects(cursor: Cursor, day: str, landed: dict[str, list[Landed]]) -> None:
-    cursor.execute("DELETE FROM staging.source_objects WHERE date = %s", (day,))
-    execute_values(
-        cursor,
-        "INSERT INTO staging.source_objects (date, source, uri, etag, size_bytes, lines, rejected) VALUES %s",
+def _recorded(landed: dict[str, list[Landed]]) -> Json:
+    """The objects as sql/staging/source_objects.sql takes them."""
+    return Json(
         [
-            (day, source, item.source.uri, item.source.etag, item.source.size, item.lines, item.rejected)
+            {
+                "source": source,
+                "uri": one.item.uri,
+                "etag": one.item.etag,
+                "size_bytes": one.item.size,
+                "lines": one.lines,
+                "rejected": one.rejected,
+            }
             for source, items in landed.items()
-            for item in items
-        ],
+            for one in items
+        ]
     )
-
-
-def _columns(cursor: Cursor, table: str) -> list[str]:
-    cursor.execute(_compose("SELECT * FROM pg_temp.{} LIMIT 0", identifiers.Identifier(table)))
-    return [column.name for column in cursor.description or ()]
-
-
-def _copy_out(cursor: Cursor, query: str, file: Any, options: str = "", **params: Any) -> None:
-    """Writes the query's rows to the file."""
-    bound = identifiers.SQL(cursor.mogrify(query, params or None).decode())
-    cursor.copy_expert(_compose("COPY (\n{}\n) TO STDOUT" + options, bound), file, CHUNK)
-
-
-def _copy_in(cursor: Cursor, table: str, file: IO[bytes]) -> None:
-    """Reads into a temporary table what `_copy_out` wrote in another session."""
-    file.seek(0)
-    cursor.copy_expert(_compose("COPY pg_temp.{} FROM STDIN", identifiers.Identifier(table)), file, CHUNK)
-
-
-def _unload(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
-    """Writes the query's rows as gzipped CSV with a header to the object, in constant memory."""
-    started = time.monotonic()
-    with objects.gzip_writer(s3, uri) as file:
-        _copy_out(cursor, query, file, " WITH (FORMAT csv, HEADER)", **params)
-    log.info("%s: %s rows in %.1f s", uri, f"{cursor.rowcount:,}", time.monotonic() - started)
-
-
-def _unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
-    """Like `_unload`, but the query's last column says how often its row stands in the object; it is not written."""
-    started = time.monotonic()
-    with objects.gzip_writer(s3, uri) as file:
-        repeated = _Repeated(file)
-        _copy_out(cursor, query, repeated, " WITH (FORMAT csv, HEADER)", **params)
-    log.info("%s: %s lines written in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)
-
-
-class _Repeated:
-    """A file for COPY, which writes row by row: passes each on as often as its last column says, the header once."""
-
-    MOST_AT_ONCE = 10_000
-    """Rows, so that memory stays flat however often a row is repeated."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._header = True
-        self.lines = 0
-
-    def write(self, row: bytes) -> None:
-        line, _, last = row.rpartition(b",")
-        if self._header:
-            self._header = False
-            self._file.write(line + b"\n")
-            return
-        times = int(last)
-        self.lines += times
-        for done in range(0, times, self.MOST_AT_ONCE):
-            self._file.write((line + b"\n") * min(self.MOST_AT_ONCE, times - done))
-
-
-def _compose(statement: str, *parts: identifiers.Composable) -> identifiers.Composed:
-    return identifiers.SQL(statement).format(*parts)

@@ -17,7 +17,7 @@ from elt.errors import PipelineError
 Connect = Callable[[], Connection]
 """Opens a connection to the warehouse."""
 
-PATIENCE = {
+KEEPALIVE = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,

@@ -19,7 +19,17 @@ from local.postgres import MASTER, Postgres
 
 DICTIONARY, LINEAGE = PROJECT / "docs" / "data-dictionary.md", PROJECT / "docs" / "lineage.md"
 
-LOGS = ("advertiser_ids", "product_views", "ads_views")
+FOLDERS = ("landing", *sql.SCHEMAS)
+"""What is drawn of sql/: one file makes one thing."""
+
+NAMES = re.compile(r"S3 \w+|\b(?:pg_temp|staging|models|marts)\.\w+")
+"""Names in the line `Source:` of an opening comment."""
+
+MADE = re.compile(r"S3 [\w ]+|(?:pg_temp|staging|models|marts)\.\w+")
+"""What an opening comment begins with when the file makes it."""
+
+RANKED = "pg_temp.ranked"
+"""Where a model's rows are until they are candidates: it is of one statement, and not drawn."""
 
 Edge = tuple[str, str]
 """A relation, and one that is made of it."""
@@ -79,21 +89,21 @@ def dictionary(conn: Connection) -> str:
     return "\n".join(text) + "\n"
 
 
-def lineage() -> str:
-    """The text of docs/lineage.md: three pictures, drawn from what the SQL files read and write."""
-    made = [edge for file in _files("staging", "candidates", "marts", "migrations") for edge in _edges(file)]
-    made += [(f"S3 {log}", f"pg_temp.{log}") for log in LOGS]
-    # Lines that repeat are counted first (elt/land.py).
-    made += [(f"S3 {log}", "pg_temp.blocks") for log in LOGS if log != "advertiser_ids"]
-    made += [("pg_temp.distinct_lines", f"pg_temp.{log}") for log in LOGS if log != "advertiser_ids"]
-    for model in sql.models():
-        made += [(source, model.name) for source in _sources(model.file)]
-        made += [(model.name, "models.candidates"), ("marts.recommendations", f"marts.{model.relation}")]
+def lineage(conn: Connection) -> str:
+    """The text of docs/lineage.md: three pictures, drawn from what the SQL files read and write.
+
+    What a file reads is what its statements read, and what its opening comment names as its source: rows that COPY
+    brings stand in no statement. What it makes is what the comment begins with.
+    """
+    made = [edge for folder in FOLDERS for file in sorted((sql.SQL / folder).glob("*.sql")) for edge in _edges(file)]
+    models = sql.models()
+    made += [(source, model.name) for model in models for source in read_by(model.file)]
+    made += [edge for model in models for edge in _view_edges(conn, f"marts.{model.relation}")]
     asked = [
         (source, title)
         for file in sorted((PROJECT / "api" / "queries").glob("*.sql"))
         if (title := _endpoint(file))
-        for source in _sources(file)
+        for source in read_by(file)
     ]
     before = [edge for edge in made if not edge[1].startswith("marts.")]
     marts = [edge for edge in made if edge[1].startswith("marts.")]
@@ -102,7 +112,8 @@ def lineage() -> str:
             "# Lineage",
             "",
             "Drawn by `make docs` from the SQL: what each file reads and writes. Folder = schema, file = relation;",
-            "`pg_temp` is of one session. What the columns mean: [data-dictionary.md](data-dictionary.md).",
+            "`pg_temp` is of one session, its files are in `sql/landing`. What the columns mean:",
+            "[data-dictionary.md](data-dictionary.md).",
             "",
             "## From the logs to ranked candidates",
             "",
@@ -120,47 +131,48 @@ def lineage() -> str:
     )
 
 
-def _files(*folders: str) -> list[Path]:
-    return [file for folder in folders for file in sorted((sql.SQL / folder).glob("*.sql"))]
+def named_sources(file: Path) -> set[str]:
+    """What the file's opening comment names as its source. `sql/models` stands for every model."""
+    said = sql.opening(file).said.get("Source", "")
+    models = {model.name for model in sql.models()} if "sql/models" in said else set()
+    return models | set(NAMES.findall(said))
+
+
+def read_by(file: Path) -> set[str]:
+    """The relations of the warehouse that the file's statements read."""
+    return {name for statement in _statements(file) for name in _reads(statement)}
 
 
 def _edges(file: Path) -> Iterator[Edge]:
-    """What the file makes of what. A query that Python copies on goes where its name says."""
-    for statement in _statements(file):
-        targets = {_name(insert.this) for insert in statement.find_all(expressions.Insert)}
-        if isinstance(statement, expressions.Create) and statement.expression:
-            targets.add(_name(statement.this))
-        if isinstance(statement, expressions.Select):
-            if file.stem.endswith("_counts"):
-                targets.add("pg_temp.event_counts")
-            elif file.stem == "advertiser_ids_kept":
-                targets.add("pg_temp.active_advertisers")
-            elif file.stem.endswith("_kept"):
-                targets.add(f"S3 intermediate {file.stem.removesuffix('_kept')}")
-        for target in targets:
-            for source in _read_by(statement) - targets:
-                yield source, target
+    """What the file makes of what; a ranking model, or a query on its way out, makes nothing by itself."""
+    target = sql.opening(file).name
+    if MADE.fullmatch(target):
+        for source in (read_by(file) | named_sources(file)) - {target, RANKED}:
+            yield source, target
 
 
-def _sources(file: Path) -> set[str]:
-    return {source for statement in _statements(file) for source in _read_by(statement)}
+def _view_edges(conn: Connection, view: str) -> Iterator[Edge]:
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_get_viewdef(%s::regclass)", (view,))
+        (definition,) = cursor.fetchone() or ("",)
+    for source in _reads(sqlglot.parse_one(definition, read="postgres")):
+        yield source, view
 
 
-def _read_by(statement: expressions.Expression) -> set[str]:
-    """The relations of the warehouse in it; what has no schema is a CTE."""
-    return {_name(table) for table in statement.find_all(expressions.Table) if table.db}
+def _reads(statement: expressions.Expression) -> set[str]:
+    """The relations of the warehouse in it, but for those that it fills; what has no schema is a CTE."""
+    filled = {_name(insert.this) for insert in statement.find_all(expressions.Insert)}
+    return {_name(table) for table in statement.find_all(expressions.Table) if table.db} - filled
 
 
 def _statements(file: Path) -> list[expressions.Expression]:
     text = re.sub(r"%\(\w+\)s", "NULL", file.read_text()).replace("%%", "%")
-    # A procedural block makes no relation, and is opaque to the parser.
-    text = re.sub(r"^DO \$\$.*?^\$\$;", "", text, flags=re.DOTALL | re.MULTILINE)
     statements, start = [], 0
     for part in [*sqlglot.tokenize(text, read="postgres"), None]:
         if part is None or part.text == ";":
             piece = text[start : part.start if part else len(text)]
             start = part.end + 1 if part else start
-            if re.match(r"(--.*\n|\s)*(INSERT INTO|CREATE VIEW|CREATE TEMPORARY TABLE \w+ AS|SELECT|WITH)\b", piece):
+            if re.match(r"(--.*\n|\s)*(INSERT INTO|SELECT|WITH)\b", piece):
                 statements.append(sqlglot.parse_one(piece, read="postgres"))
     return statements
 
@@ -195,9 +207,9 @@ def main() -> int:
         migrate(postgres.url(MASTER, "described"))
         conn = psycopg2.connect(postgres.url(MASTER, "described"))
         DICTIONARY.write_text(dictionary(conn))
+        LINEAGE.write_text(lineage(conn))
         conn.close()
-    LINEAGE.write_text(lineage())
-    print(f"wrote {DICTIONARY.relative_to(PROJECT)} and {LINEAGE.relative_to(PROJECT)}")
+    print(f"wrote {sql.shown(DICTIONARY)} and {sql.shown(LINEAGE)}")
     return 0
 
 

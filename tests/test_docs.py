@@ -24,8 +24,10 @@ def test_the_data_dictionary_is_what_the_catalog_says(warehouse: Warehouse) -> N
     conn.close()
 
 
-def test_the_lineage_is_what_the_sql_reads_and_writes() -> None:
-    text = describe.lineage()
+def test_the_lineage_is_what_the_sql_reads_and_writes(warehouse: Warehouse) -> None:
+    conn = psycopg2.connect(warehouse.url(MASTER))
+    text = describe.lineage(conn)
+    conn.close()
     assert describe.LINEAGE.read_text() == text, "make docs writes it"
     for model in sql.models():
         assert f'staging_product_daily[("staging.product_daily")] --> {model.name}["{model.name}"]' in text

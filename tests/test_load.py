@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from elt import land
 from elt import s3 as objects
 from elt.errors import NotYet, PipelineError
+from elt.lines import LONGEST_LINE, REPEATED
 
 HEADER = b"advertiser_id,product_id,date"
 LINES = [f"ACME,p{n},{DAY}".encode() for n in range(5)]
@@ -294,9 +295,9 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     if trouble == "not UTF-8":
         bad[15_000] = b"\xc3"
     if trouble == "a giant line":
-        bad[15_000] = b"giant," + b"x" * (land.LONGEST_LINE + 300_000)
+        bad[15_000] = b"giant," + b"x" * (LONGEST_LINE + 300_000)
     if trouble == "a line just too long":
-        bad[15_000] = b"giant," + b"x" * land.LONGEST_LINE
+        bad[15_000] = b"giant," + b"x" * LONGEST_LINE
     for number, line in bad.items():
         events[number - 2] = line
     delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *events]))
@@ -304,7 +305,7 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     kept = delivered.warehouse.rows(
         "SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY line_number"
     )
-    assert {number: bytes(line) for number, line in kept} == {n: line[: land.LONGEST_LINE] for n, line in bad.items()}
+    assert {number: bytes(line) for number, line in kept} == {n: line[: LONGEST_LINE] for n, line in bad.items()}
     assert delivered.accounting("ads_views")["kept"] == 30_000 - len(bad)
     clicks = delivered.warehouse.rows("SELECT sum(clicks) FROM staging.product_daily WHERE product_id LIKE 'päge%%'")
     assert clicks == [(30_000 - len(bad),)]
@@ -463,9 +464,9 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     delivered.put("ads_views", b"\n".join(body) + end)
     delivered.change(max_rejected_share=1.0)
     outcomes = []
-    for repeated in (land.REPEATED, 0, 2):  # as the lines decide, always counted, never
+    for repeated in (REPEATED, 0, 2):  # as the lines decide, always counted, never
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(land, "REPEATED", repeated)
+            patch.setattr("elt.lines.REPEATED", repeated)
             delivered.load(reload=True)
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")

@@ -93,8 +93,7 @@ def test_a_change_by_hand_is_seen_when_it_is_recorded(client: httpx.Client, publ
     """marts.version counts every change of marts.publications, whoever makes it."""
     path = f"/recommendations/ACME/TopCTR?date={BEFORE}"
     assert client.get(path).status_code == 200
-    published.warehouse.rows("DELETE FROM marts.publications WHERE date = %s", BEFORE)
-    published.warehouse.rows("SELECT marts.outwait_leases()")
+    published.warehouse.rows("DELETE FROM marts.publications WHERE date = %s; SELECT marts.outwait_leases()", BEFORE)
     assert client.get(path).status_code == 404
 
 
@@ -108,9 +107,13 @@ def test_a_publication_waits_leases_out_and_grants_none_meanwhile(warehouse: War
     conn = warehouse.connect()
     with conn.cursor() as cursor:
         cursor.execute("SELECT marts.outwait_leases()")
-        cursor.execute("SELECT extract(EPOCH FROM clock_timestamp() - now())")
-        assert cursor.fetchone()[0] > lasts
+        assert lease() == (True, 0), "nothing has changed: nobody need wait"
         cursor.execute("UPDATE marts.version SET number = 7")
+        cursor.execute("SELECT clock_timestamp()")
+        ((begun,),) = cursor.fetchall()
+        cursor.execute("SELECT marts.outwait_leases()")
+        cursor.execute("SELECT extract(EPOCH FROM clock_timestamp() - %s)", (begun,))
+        assert cursor.fetchone()[0] > lasts
         assert lease() == (False, 0)
     conn.commit()
     assert lease() == (True, 7)

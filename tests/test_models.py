@@ -228,7 +228,7 @@ def test_a_night_reads_its_own_day_of_a_year(warehouse: Warehouse) -> None:
         "generate_series(1, 5) AS advertiser, generate_series(1, 20) AS rank",
         DAY,
     )
-    names = [*sql.audits("publication"), "candidates/builds", "marts/model_agreement", "marts/recommendations"]
+    names = [*sql.audits("publication"), "models/builds", "marts/model_agreement", "marts/recommendations"]
     queries = [model.query() for model in sql.models()]
     queries += [statement for name in names for statement in sql.read(name).split(";\n") if statement.strip()]
     params = {"ds": DAY, "model": "TopCTR", "models": ["TopCTR", "TopProduct"], "looks_back": 0}

@@ -265,7 +265,7 @@ def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Ni
     run = steps.warehouse.run
 
     def load_in_between(cursor, name, **params):
-        if name == "candidates/builds" and params["model"] == "SmoothedCTR":
+        if name == "models/builds" and params["model"] == "SmoothedCTR":
             monkeypatch.undo()
             delivered.load(EARLIER)
         run(cursor, name, **params)

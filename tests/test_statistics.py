@@ -71,7 +71,7 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
         execute_values(cursor, "INSERT INTO models.candidates VALUES %s", rows)
         for model in MODELS:
             built = {"sql_file": "f", "sql_version": model, "sql_text": f"-- {model}: x", "looks_back": 0}
-            cursor.execute(sql.read("candidates/builds"), built | {"ds": day, "model": model})
+            cursor.execute(sql.read("models/builds"), built | {"ds": day, "model": model})
     conn.close()
     anywhere = Settings(git_revision="test", **dict.fromkeys(URIS, "s3://bucket/key"))
     steps.publish(day, sql.models(), warehouse.connect, anywhere, run_id="test")

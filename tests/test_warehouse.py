@@ -166,7 +166,7 @@ def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night
     conn = night.warehouse.connect()
     with conn.cursor() as cursor:
         for table in ("advertiser_ids", "product_views", "ads_views", "active_advertisers", "event_counts"):
-            cursor.execute(sql.read(f"staging/{table}"))
+            cursor.execute(sql.read(f"landing/{table}"))
         cursor.execute("""
             SELECT a.attrelid::regclass::text, a.attname
             FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
@@ -190,8 +190,7 @@ def test_a_model_that_changes_its_columns_must_be_a_new_one(
     shutil.copytree(sql.SQL, tmp_path / "sql")
     file = tmp_path / "sql" / "models" / "top_product.sql"
     text = file.read_text()
-    models = sql.models(file.parent)
-    monkeypatch.setattr(sql, "models", lambda: models)
+    monkeypatch.setattr(sql, "SQL", tmp_path / "sql")
     file.write_text(text.replace("    ranked.views\nFROM", "    ranked.views::numeric AS views\nFROM"))
     with pytest.raises(PipelineError, match=r"retypes some. Make it a new model: top_product_v2.sql"):
         migrate(warehouse.url(MASTER))

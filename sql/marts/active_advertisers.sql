@@ -1,5 +1,12 @@
--- marts.active_advertisers: the active list that the day's lists were made with.
--- Grain: log day, advertiser. Parameters: ds, the log day.
+-- marts.active_advertisers: Advertisers on the active list of a published day.
+-- Grain: log day, advertiser
+-- Source: staging.active_advertisers.
+-- Freshness: DBWriting, in the transaction that publishes the day.
+-- Parameters: ds, the log day.
+-- date: Log day, UTC
+-- advertiser_id: Active advertiser
+--
+-- Rows that are there already stay as they are.
 DELETE FROM marts.active_advertisers
 WHERE
     active_advertisers.date = %(ds)s::date

@@ -1,24 +1,14 @@
--- marts.advertiser_daily, marts.daily: the events of the day, counted.
--- Grain: log day, advertiser on the active list; log day. Parameters: ds, the log day.
-DELETE FROM marts.advertiser_daily
-WHERE advertiser_daily.date = %(ds)s::date;
-
-INSERT INTO marts.advertiser_daily (date, advertiser_id, products, impressions, clicks, views)
-SELECT
-    active_advertisers.date,
-    active_advertisers.advertiser_id,
-    count(product_daily.product_id) AS products,
-    coalesce(sum(product_daily.impressions), 0) AS impressions,
-    coalesce(sum(product_daily.clicks), 0) AS clicks,
-    coalesce(sum(product_daily.views), 0) AS views
-FROM marts.active_advertisers
-LEFT JOIN staging.product_daily
-    ON
-        active_advertisers.date = product_daily.date
-        AND active_advertisers.advertiser_id = product_daily.advertiser_id
-WHERE active_advertisers.date = %(ds)s::date
-GROUP BY active_advertisers.date, active_advertisers.advertiser_id;
-
+-- marts.daily: Events of all active advertisers on a published day.
+-- Grain: log day
+-- Source: marts.advertiser_daily.
+-- Freshness: DBWriting, in the transaction that publishes the day.
+-- Parameters: ds, the log day.
+-- date: Log day, UTC
+-- advertisers: Advertisers on the active list
+-- products: Products with an event of any kind
+-- impressions: Ad impressions
+-- clicks: Ad clicks
+-- views: Views of product pages
 DELETE FROM marts.daily
 WHERE daily.date = %(ds)s::date;
 

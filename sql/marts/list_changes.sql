@@ -1,11 +1,23 @@
--- marts.list_changes: how the day's lists differ from those of the published day before, and how those of the next
--- published day differ from the day's.
--- Grain: log day, model, advertiser with lists on both days. Parameters: ds, the log day.
--- replaced_share = products of the list that were not on the earlier list / products of the list.
--- rank_weighted_change = 1 - average overlap. With k the length of the longer list, average overlap is the mean over
--- d = 1 to k of (products among the first d of both lists) / d. Fagin, R., Kumar, R., Sivakumar, D. (2003): Comparing
--- top k lists. SIAM Journal on Discrete Mathematics 17, 134-160 ("intersection metric"). A common product with ranks i
--- and j counts from d = max(i, j) on, so that its part is the sum of 1 / d from there to k.
+-- marts.list_changes: How much of a list is new since the published day before.
+-- Grain: log day, model, advertiser with lists on both days
+-- Source: marts.recommendations, marts.publications.
+-- Freshness: DBWriting of the day, and of the published day before it.
+-- Parameters: ds, the log day: its lists are compared with those of the published day before, and those of the next
+-- published day with its own.
+-- date: Log day of the list, UTC
+-- model: Model name
+-- advertiser_id: Advertiser
+-- previous_date: The published day before
+-- products: Products on the list
+-- replaced: Products on it that were not on the list of the day before
+-- replaced_share: replaced / products, 0 to 1
+-- rank_weighted_change: 1 - average overlap of the two lists, 0 (same products, same order) to 1: a change at the top
+-- weighs more. Null: published before this was measured
+--
+-- Average overlap: with k the length of the longer list, the mean over d = 1 to k of (products among the first d of
+-- both lists) / d. Fagin, R., Kumar, R., Sivakumar, D. (2003): Comparing top k lists. SIAM Journal on Discrete
+-- Mathematics 17, 134-160 ("intersection metric"). A common product with ranks i and j counts from d = max(i, j) on,
+-- so that its part is the sum of 1 / d from there to k.
 -- Sums of fractions are numeric: exact, so that a rerun gives the same last digit.
 DELETE FROM marts.list_changes
 WHERE

@@ -1,8 +1,17 @@
--- marts.list_variation: how much lists change from day to day, averaged over the 7 published days that end with a day.
--- Grain: log day, model, advertiser. Parameters: ds, the log day.
--- Written for the day and for the 7 published days after it: a change of the day, or of the next published day against
--- it, is among the 7 changes of each. Reads marts.list_changes as they are now.
--- Place 1 varies most; ties by the rank-weighted change, then by advertiser_id (byte order).
+-- marts.list_variation: How much lists change from day to day, over the 7 published days that end with the date, most
+-- varying first.
+-- Grain: log day, model, advertiser
+-- Source: marts.list_changes, marts.publications.
+-- Freshness: DBWriting of the day, and of each of the 7 published days before it.
+-- Parameters: ds, the log day: written are the day and the 7 published days after it, since a change of the day, or
+-- of the next published day against it, is among the 7 changes of each.
+-- date: Last of the 7 published days, UTC
+-- model: Model name
+-- place: 1 varies most: by replaced_share, then rank_weighted_change, then advertiser_id (byte order)
+-- advertiser_id: Advertiser
+-- days: Changes from one published day to the next that the averages are over, 1 to 7
+-- replaced_share: Average of marts.list_changes.replaced_share, 0 to 1
+-- rank_weighted_change: Average of marts.list_changes.rank_weighted_change, 0 to 1
 DELETE FROM marts.list_variation
 WHERE
     list_variation.date IN (

@@ -1,9 +1,19 @@
--- marts.model_agreement: how far each pair of models agrees about an advertiser on the day.
--- Grain: log day, advertiser, pair of models that both have a list for it. Parameters: ds, the log day.
--- jaccard = products on both lists / products on either.
--- rank_correlation: Spearman's, of the n products on both lists, ranked anew among themselves on each: no ties, so
--- 1 - 6 * (sum of squared differences of rank) / (n^3 - n). Spearman, C. (1904): The proof and measurement of
--- association between two things. American Journal of Psychology 15, 72-101. With fewer than 2 in common: null.
+-- marts.model_agreement: How far two models agree.
+-- Grain: log day, advertiser, pair of models that both have a list for it
+-- Source: marts.recommendations, marts.publications.
+-- Freshness: DBWriting, in the transaction that publishes the day.
+-- Parameters: ds, the log day.
+-- date: Log day, UTC
+-- advertiser_id: Advertiser
+-- model: The model whose name sorts first
+-- other_model: The other model
+-- common: Products on both lists
+-- jaccard: Products on both lists / products on either, 0 to 1
+-- rank_correlation: Spearman's rank correlation of the products on both lists, -1 to 1. Null: fewer than 2 in common
+--
+-- rank_correlation: the products on both lists are ranked anew among themselves on each: no ties, so 1 - 6 * (sum of
+-- squared differences of rank) / (n^3 - n). Spearman, C. (1904): The proof and measurement of association between
+-- two things. American Journal of Psychology 15, 72-101.
 DELETE FROM marts.model_agreement
 WHERE model_agreement.date = %(ds)s::date;
 

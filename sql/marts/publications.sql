@@ -1,7 +1,28 @@
--- marts.publications: which SQL and which source objects made the day's lists.
--- Grain: log day, model. Parameters: ds; models, the names of all current models; git_revision; run_id.
--- A row changes only with the lists, the SQL, the source objects or the days read; then, and only then, listeners are
--- told.
+-- marts.publications: Which SQL and source objects made a day's lists.
+-- Grain: log day, model. A rerun that changes nothing leaves it
+-- Source: models.builds, staging.source_objects, staging.accounting.
+-- Freshness: DBWriting, in the transaction that publishes the day.
+-- Parameters: ds, the log day; models, the names of all current models; git_revision; run_id.
+-- date: Log day, UTC
+-- model: Model name
+-- row_count: List entries published
+-- advertiser_count: Advertisers with a list
+-- sql_file: The model's file, relative to the project
+-- sql_version: SHA-256 of the file's text
+-- git_revision: Revision of the project that published; -dirty: with local changes
+-- lists_hash: MD5 of all entries in order: equal hashes mean equal lists
+-- load_id: The load that the lists were made from
+-- sources: Source objects: source, uri, etag, size_bytes, lines, rejected
+-- accounting: Per log: delivered = kept + other_day + inactive + rejected
+-- run_id: Run that published: of Airflow, or rebuild
+-- published_at: When these lists began to be written; readers see them a moment later, all at once
+-- full_list_count: Advertisers with a full list: 20 products
+-- days_read: Days whose counts made the lists: the log day, and what a model that looks back found loaded of the days
+-- before it
+-- revision: 1: as first published. More: published again, with other contents
+--
+-- A row changes only with the lists, the SQL, the source objects or the days read; then, and only then, listeners
+-- are told. marts.version counts every change.
 DELETE FROM marts.publications
 WHERE
     publications.date = %(ds)s::date

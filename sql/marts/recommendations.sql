@@ -1,5 +1,16 @@
--- marts.recommendations: the day's lists become what the candidates are.
--- Grain: log day, model, advertiser, rank. Parameters: ds; models, the names of all current models.
+-- marts.recommendations: Published top-20 lists of all models.
+-- Grain: log day, model, advertiser, rank. Freshness: see marts.publications
+-- Source: models.candidates.
+-- Parameters: ds, the log day; models, the names of all current models.
+-- date: Log day that the list was made from, UTC
+-- model: Model name: TopCTR, TopProduct, ...
+-- advertiser_id: Advertiser, active on the day
+-- rank: 1 is the best; 1 to 20 without a gap
+-- product_id: Product of the advertiser
+-- score: What the model ranks by first (TopCTR: clicks / impressions; TopProduct: views)
+-- entry: The list entry as the API serves it: rank, product_id, the model's figures. Typed columns: the view of the
+-- model
+--
 -- Lists that are already published are left untouched, so that a rerun changes nothing. A list of a model that no
 -- longer exists goes: the day is what today's files make of it.
 DELETE FROM marts.recommendations

@@ -1,5 +1,13 @@
--- staging.loads: the day now stands on a new load.
--- Grain: log day. Parameters: ds, filter_version, run_id.
+-- staging.loads: The load that the day stands on.
+-- Grain: log day
+-- Source: the run itself.
+-- Freshness: FiltrarDatos, last of all that it writes of the day.
+-- Parameters: ds, the log day; filter_version; run_id.
+-- date: Log day, UTC
+-- load_id: New with every load; models.builds names the load that a build read
+-- filter_version: Content hash of what decides what is read of the logs: SQL, the way of landing, their date format
+-- run_id: Run that loaded the day: of Airflow, or rebuild
+-- loaded_at: When the load began to be written
 INSERT INTO staging.loads (date, load_id, filter_version, run_id)
 VALUES (%(ds)s::date, gen_random_uuid(), %(filter_version)s, %(run_id)s)
 ON CONFLICT (date) DO UPDATE SET

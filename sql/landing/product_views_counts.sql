@@ -1,6 +1,8 @@
--- The views counted, in the shape of pg_temp.event_counts.
--- Grain: advertiser and product of the day; all other days together are one row without ids.
+-- pg_temp.event_counts: The views, counted.
+-- Grain: advertiser and product of the day; all other days together are one row without ids
+-- Source: pg_temp.product_views.
 -- Parameters: ds, the log day.
+--
 -- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
 -- the events.
 WITH counted AS (

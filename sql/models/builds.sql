@@ -1,6 +1,21 @@
--- models.builds: what the model's candidates of the day were made of.
--- Grain: log day, model. Parameters: ds, model, sql_file, sql_version, sql_text; looks_back, days before the log day
--- that the model reads.
+-- models.builds: What each set of candidates was made of.
+-- Grain: log day, model
+-- Source: models.candidates of the day, staging.loads.
+-- Freshness: each model's task, in the transaction that writes its candidates.
+-- Parameters: ds, the log day; model; sql_file; sql_version; sql_text; looks_back.
+-- date: Log day, UTC
+-- model: Model name
+-- load_id: The load of the day that the model read (staging.loads)
+-- sql_file: The model's file, relative to the project
+-- sql_version: SHA-256 of the file's text
+-- lists_hash: MD5 of all entries in order: equal hashes mean equal lists
+-- row_count: Candidates
+-- advertiser_count: Advertisers with at least one candidate
+-- full_list_count: Advertisers with 20 candidates
+-- looks_back: Days before the log day that the model reads, as its SQL says
+-- loads_read: The loads of the days that were there to read (staging.loads)
+-- days_read: Those days: the log day, and of the looks_back days before it the loaded ones
+-- sql_text: The file's text
 INSERT INTO models.builds (
     date,
     model,

@@ -1,7 +1,10 @@
--- pg_temp.ads_views: the log of ad impressions and clicks as delivered.
--- Grain: identical impressions or clicks, as many as lines says; each is an event of its own. Parameters: none.
--- The columns without a default are what the header must name; a line that breaks a constraint is rejected
--- under the constraint's name.
+-- pg_temp.ads_views: The log of ad impressions and clicks as delivered.
+-- Grain: identical impressions or clicks, as many as lines says; each is an event of its own
+-- Source: S3 ads_views; where its lines repeat, by way of pg_temp.distinct_lines.
+-- Parameters: none.
+--
+-- The columns without a default are what the header must name; a line that breaks a constraint is rejected under the
+-- constraint's name.
 CREATE TEMPORARY TABLE ads_views (
     advertiser_id text COLLATE "C" NOT NULL
     CONSTRAINT advertiser_id_is_not_1_to_64_bytes CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),

@@ -1,5 +1,9 @@
--- What FiltrarDatos keeps of the ad events: the day's, of active advertisers, in the columns of the raw log.
--- Grain: one distinct line; lines, the last column, says how often it stands in the log. Parameters: ds, the log day.
+-- S3 intermediate ads_views: What FiltrarDatos keeps of the ad events: the day's, of active advertisers, in the
+-- columns of the raw log.
+-- Grain: one distinct line; lines, the last column, says how often it stands in the log
+-- Source: pg_temp.event_counts, pg_temp.active_advertisers.
+-- Parameters: ds, the log day.
+--
 -- Read from the counts: the log has no column that they lack, so the events need not be read a second time.
 -- Ordered, so that the same events give the same bytes, in whatever order they were delivered.
 SELECT

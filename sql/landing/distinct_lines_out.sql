@@ -1,5 +1,8 @@
 -- pg_temp.distinct_lines as CSV again: how often the line stands in the object, a comma, the line.
--- Grain: one distinct line. Parameters: none.
+-- Grain: one distinct line
+-- Source: pg_temp.distinct_lines.
+-- Parameters: none.
+--
 -- The carriage return before a line feed is the end of the line, not of its last value. A line with one of the control
 -- characters below would be quoted together with its count: whoever reads that meets no number, and refuses it.
 COPY (

@@ -1,6 +1,8 @@
--- The ad events counted, in the shape of pg_temp.event_counts.
--- Grain: advertiser and product of the day; all other days together are one row without ids.
+-- pg_temp.event_counts: The ad events, counted.
+-- Grain: advertiser and product of the day; all other days together are one row without ids
+-- Source: pg_temp.ads_views.
 -- Parameters: ds, the log day.
+--
 -- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
 -- the events. A line is an impression or a click; the table's constraint says so.
 WITH counted AS (

@@ -1,0 +1,136 @@
+"""COPY, both ways: files into temporary tables, queries into files and gzipped objects. Knows no table."""
+
+import io
+import logging
+import re
+import time
+from typing import IO, Any, Protocol
+
+import psycopg2
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import cursor as Cursor
+
+from elt import s3 as objects
+from elt.lines import CHUNK, Lines
+
+log = logging.getLogger(__name__)
+
+Numbered = list[tuple[int, bytes]]
+"""Lines, each with its number in the object."""
+
+
+class Readable(Protocol):
+    """What COPY FROM STDIN reads."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def copy_in(cursor: Cursor, copy: str, file: Readable, lines: Lines) -> None:
+    """Runs a COPY FROM STDIN of a file made of the lines. Raises what reading them raised, if that was it."""
+    try:
+        cursor.copy_expert(copy, file, CHUNK)
+    except psycopg2.Error:
+        if lines.failure:
+            raise lines.failure from None
+        raise
+
+
+def copy_readable(cursor: Cursor, copy: str, block: Numbered) -> list[tuple[int, str, bytes]]:
+    """Copies the readable ones of the numbered lines; returns the others as (number, reason, line), in order.
+
+    The reader is COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.
+    """
+    rejected = []
+    pending = [block]
+    while pending:
+        piece = pending.pop()
+        cursor.execute("SAVEPOINT piece")
+        try:
+            cursor.copy_expert(copy, io.BytesIO(b"".join(line + b"\n" for _, line in piece)), CHUNK)
+            if cursor.rowcount == len(piece):
+                cursor.execute("RELEASE SAVEPOINT piece")
+                continue
+            culprit, reason = None, "not one row"
+        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+            culprit, reason = _culprit(error, piece), reason_of(error)
+        cursor.execute("ROLLBACK TO SAVEPOINT piece; RELEASE SAVEPOINT piece")
+        if len(piece) == 1:
+            ((number, line),) = piece
+            rejected.append((number, reason, line))
+        elif culprit is not None:
+            pending += [piece[culprit + 1 :], piece[culprit : culprit + 1], piece[:culprit]]
+        else:
+            pending += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
+        pending = [piece for piece in pending if piece]
+    return rejected
+
+
+def _culprit(error: psycopg2.Error, piece: Numbered) -> int | None:
+    """The index of the line that COPY stopped at, or None where quotes make COPY's lines other than ours."""
+    found = re.search(r"\bline (\d+)", error.diag.context or "")
+    index = int(found[1]) - 1 if found else -1
+    known = 0 <= index < len(piece) and not any(b'"' in line for _, line in piece[: index + 1])
+    return index if known else None
+
+
+def reason_of(error: psycopg2.Error) -> str:
+    """Why PostgreSQL refused the line, without the line's own values, so that reasons can be counted."""
+    diag = error.diag
+    if isinstance(error, psycopg2.errors.CheckViolation):
+        return str(diag.constraint_name)
+    if isinstance(error, psycopg2.errors.NotNullViolation):
+        return f"{diag.column_name} is empty"
+    return re.sub(r"(: \".*|: 0x.*)", "", diag.message_primary or str(error), flags=re.DOTALL)
+
+
+def copy_out(cursor: Cursor, query: str, file: Any, options: str = "", **params: Any) -> None:
+    """Writes the query's rows to the file."""
+    bound = identifiers.SQL(cursor.mogrify(query, params or None).decode())
+    cursor.copy_expert(identifiers.SQL("COPY (\n{}\n) TO STDOUT" + options).format(bound), file, CHUNK)
+
+
+def fill(cursor: Cursor, table: str, file: IO[bytes]) -> None:
+    """Reads into a temporary table what `copy_out` wrote in another session."""
+    file.seek(0)
+    copy = identifiers.SQL("COPY pg_temp.{} FROM STDIN").format(identifiers.Identifier(table))
+    cursor.copy_expert(copy, file, CHUNK)
+
+
+def unload(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
+    """Writes the query's rows as gzipped CSV with a header to the object, in constant memory."""
+    started = time.monotonic()
+    with objects.gzip_writer(s3, uri) as file:
+        copy_out(cursor, query, file, " WITH (FORMAT csv, HEADER)", **params)
+    log.info("%s: %s rows in %.1f s", uri, f"{cursor.rowcount:,}", time.monotonic() - started)
+
+
+def unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
+    """Like `unload`, but the query's last column says how often its row stands in the object; it is not written."""
+    started = time.monotonic()
+    with objects.gzip_writer(s3, uri) as file:
+        repeated = _Repeated(file)
+        copy_out(cursor, query, repeated, " WITH (FORMAT csv, HEADER)", **params)
+    log.info("%s: %s lines written in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)
+
+
+class _Repeated:
+    """A file for COPY, which writes row by row: passes each on as often as its last column says, the header once."""
+
+    MOST_AT_ONCE = 10_000
+    """Rows, so that memory stays flat however often a row is repeated."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._header = True
+        self.lines = 0
+
+    def write(self, row: bytes) -> None:
+        line, _, last = row.rpartition(b",")
+        if self._header:
+            self._header = False
+            self._file.write(line + b"\n")
+            return
+        times = int(last)
+        self.lines += times
+        for done in range(0, times, self.MOST_AT_ONCE):
+            self._file.write((line + b"\n") * min(self.MOST_AT_ONCE, times - done))

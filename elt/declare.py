@@ -1,0 +1,202 @@
+"""Making the database say what the files of sql/ say: views, functions, every comment, and a view for every model.
+
+Only what differs is changed. Tables, keys, roles and grants are the migrations'.
+"""
+
+import re
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
+
+import psycopg2
+from psycopg2 import sql as identifiers
+from psycopg2.extensions import cursor as Cursor
+
+from elt import sql, warehouse
+from elt.errors import PipelineError
+from elt.look_back import look_back
+
+LIST_COLUMNS = {
+    "date": "date",
+    "advertiser_id": "text",
+    "rank": "smallint",
+    "product_id": "text",
+    "score": "double precision",
+}
+"""What the view of every model has from marts.recommendations, with the types there."""
+
+COMMENTS = {
+    "table": identifiers.SQL("COMMENT ON TABLE {} IS %s"),
+    "view": identifiers.SQL("COMMENT ON VIEW {} IS %s"),
+    "function": identifiers.SQL("COMMENT ON FUNCTION {} IS %s"),
+    "column": identifiers.SQL("COMMENT ON COLUMN {} IS %s"),
+}
+
+
+def declare(cursor: Cursor) -> list[str]:
+    """Makes what is missing or different; returns what it did, a line each.
+
+    Raises PipelineError that names the file which can not be what it says: one without a table that is no view, a view
+    that takes columns away from its readers, a model that can not have its view.
+    """
+    done = []
+    for relation in _in_order(sql.relations()):
+        with warehouse.blamed_on(sql.shown(relation.file)):
+            done += _declare(cursor, relation)
+    for model in sql.models():
+        done += _give_view(cursor, model)
+    return done
+
+
+def _in_order(relations: list[sql.Relation]) -> Iterable[sql.Relation]:
+    """Views and functions after those that they name."""
+    named = {f"{relation.schema}.{relation.name}": relation for relation in relations}
+    made = {name: relation.statement for name, relation in named.items() if relation.kind != "table"}
+    reads = {name: set(re.findall(r"\b\w+\.\w+\b", text)) & set(made) - {name} for name, text in made.items()}
+    order = TopologicalSorter({name: sorted(reads.get(name, ())) for name in named})
+    return [named[name] for name in order.static_order()]
+
+
+def _declare(cursor: Cursor, relation: sql.Relation) -> list[str]:
+    name, file = f"{relation.schema}.{relation.name}", sql.shown(relation.file)
+    made = False
+    match relation.kind:
+        case "function":
+            made = _make_function(cursor, name, relation)
+        case "view":
+            made = _make_view(cursor, name, relation)
+        case _:
+            cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
+            if cursor.fetchone() == (True,):
+                raise PipelineError(f"{file}: there is no table {name}; a migration makes tables")
+    opening = relation.opening
+    explained = _explain(cursor, relation.kind, name, opening.description, opening.columns)
+    if made:
+        return [f"made the {relation.kind} {name} of {file}"]
+    return [f"explained {name} as {file} does"] if explained else []
+
+
+def _make_function(cursor: Cursor, name: str, relation: sql.Relation) -> bool:
+    """Makes the function; returns whether it is another one now. Who calls it meanwhile does not wait."""
+    definition = "SELECT pg_get_functiondef(to_regproc(%s))"
+    cursor.execute("BEGIN")
+    cursor.execute(definition, (name,))
+    before = cursor.fetchone()
+    cursor.execute(identifiers.SQL(relation.text()))
+    cursor.execute(definition, (name,))
+    differs = cursor.fetchone() != before
+    cursor.execute("COMMIT" if differs else "ROLLBACK")
+    return differs
+
+
+def _make_view(cursor: Cursor, name: str, relation: sql.Relation) -> bool:
+    """Makes the view if it is not what the file says, as PostgreSQL understands both; returns whether it was not.
+
+    A view that is made anew waits for its readers, and others for it: hence the look before.
+    """
+    query, probe = identifiers.SQL(relation.text()), identifiers.Identifier(relation.name)
+    cursor.execute(identifiers.SQL("CREATE TEMPORARY VIEW {} AS {}").format(probe, query))
+    cursor.execute(
+        "SELECT pg_get_viewdef(to_regclass(%s)) IS DISTINCT FROM pg_get_viewdef(to_regclass(%s))",
+        (f"pg_temp.{relation.name}", name),
+    )
+    differs = cursor.fetchone() == (True,)
+    cursor.execute(identifiers.SQL("DROP VIEW pg_temp.{}").format(probe))
+    if differs:
+        view = identifiers.Identifier(relation.schema, relation.name)
+        try:
+            cursor.execute(identifiers.SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, query))
+        except psycopg2.errors.InvalidTableDefinition as error:
+            raise PipelineError(
+                f"{sql.shown(relation.file)}: {error.diag.message_primary}; a view may add columns at the end. What "
+                f"takes away, moves, renames or retypes some is another view: {relation.name}_v2.sql"
+            ) from error
+    return differs
+
+
+def _explain(cursor: Cursor, kind: str, name: str, description: str, columns: dict[str, str]) -> bool:
+    """Writes the comments that differ; returns whether any did."""
+    cursor.execute(
+        "SELECT NULL, coalesce(obj_description(to_regclass(%(name)s), 'pg_class'), "
+        "obj_description(to_regproc(%(name)s), 'pg_proc')) "
+        "UNION ALL SELECT attname, col_description(attrelid, attnum) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%(name)s)",
+        {"name": name},
+    )
+    known = dict(cursor.fetchall())
+    parts = name.split(".")
+    wanted = {None: (kind, description)} | {column: ("column", text) for column, text in columns.items()}
+    different = {column: said for column, said in wanted.items() if known.get(column) != said[1]}
+    for column, (of, text) in different.items():
+        what = identifiers.Identifier(*parts, column) if column else identifiers.Identifier(*parts)
+        cursor.execute(COMMENTS[of].format(what), (text,))
+    return bool(different)
+
+
+def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
+    """Makes `marts.<file>`: the model's published lists with its figures as typed columns, as the file selects them."""
+    name, file = f"marts.{model.relation}", sql.shown(model.file)
+    selected = _columns(cursor, model, file)
+    figures = [column for column in selected if column not in sql.MODEL_COLUMNS]
+    wanted = LIST_COLUMNS | {column: selected[column] for column in figures}
+    cursor.execute(
+        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+        (name,),
+    )
+    existing = dict(cursor.fetchall())
+    if list(existing.items()) != list(wanted.items())[: len(existing)]:
+        raise PipelineError(
+            f"{file}: {name} has the columns {_listed(existing)}; a model may add figures at the end, "
+            f"but {_listed(wanted)} takes away, moves or retypes some. Make it a new model: {model.relation}_v2.sql"
+        )
+    if existing != wanted:
+        cursor.execute(_view_of(model, wanted, figures))
+    title = f"{model.name}: {model.title} Grain: log day, advertiser, rank. Its SQL: {file}"
+    explained = _explain(cursor, "view", name, title, _said(model, file, wanted))
+    return [f"made the view {name} of {file}"] if existing != wanted or explained else []
+
+
+def _view_of(model: sql.Model, columns: dict[str, str], figures: list[str]) -> identifiers.Composed:
+    lists, entry = identifiers.Identifier("marts", "recommendations"), identifiers.SQL("")
+    if figures:
+        types = (identifiers.Identifier(name) + identifiers.SQL(" " + columns[name]) for name in figures)
+        entry = identifiers.SQL(" CROSS JOIN LATERAL json_to_record(lists.entry) AS entry ({})").format(
+            identifiers.SQL(", ").join(types)
+        )
+    return identifiers.SQL(
+        "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {lists} AS lists{entry} WHERE lists.model = {model}"
+    ).format(
+        view=identifiers.Identifier("marts", model.relation),
+        columns=identifiers.SQL(", ").join(
+            identifiers.Identifier("entry" if name in figures else "lists", name) for name in columns
+        ),
+        lists=lists,
+        entry=entry,
+        model=identifiers.Literal(model.name),
+    )
+
+
+def _said(model: sql.Model, file: str, columns: Iterable[str]) -> dict[str, str]:
+    """What each column of the model's view is: as its file says, else marts.recommendations, else which file to ask."""
+    said = sql.opening(sql.SQL / "marts" / "recommendations.sql").columns | model.figures
+    return {name: said.get(name, f"Figure of the model; {file}") for name in columns}
+
+
+def _listed(columns: dict[str, str]) -> str:
+    return ", ".join(f"{name} {type_}" for name, type_ in columns.items())
+
+
+def _columns(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
+    """The columns that the model selects, with their types. Raises PipelineError, also where it does not say
+    how far it looks back."""
+    with warehouse.blamed_on(file):
+        query = cursor.mogrify(model.query(), {"ds": "2000-01-01"}).decode()
+        cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(identifiers.SQL(query)))
+    selected = {column.name: column.type_code for column in cursor.description or ()}
+    sql.check_columns(file, list(selected))
+    look_back(model.query(), file)
+    types = {}
+    for name, oid in selected.items():
+        cursor.execute("SELECT format_type(%s, NULL)", (oid,))
+        (types[name],) = cursor.fetchone() or ("",)
+    return types

@@ -1,0 +1,102 @@
+"""How far back in time a ranking model reads: told from its SQL, so that it can not be told wrong."""
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from elt.errors import PipelineError
+
+FARTHEST = 30
+"""Days before the log day that a model may read: what retention keeps, and what catching up looks at."""
+
+DAY = "the log day"
+"""What stands for the parameter while a query is read."""
+
+SPELLING = "date = %(ds)s::date, or date BETWEEN %(ds)s::date - N AND %(ds)s::date"
+
+
+def look_back(query: str, file: str) -> int:
+    """How many days before the log day the query reads: 0 for a model of the day.
+
+    Whatever the query reads of the warehouse must be bounded below, where it is read, by a condition on its column
+    `date` with the log day and a whole number of days: `date = D`, `date BETWEEN D AND ...`, `date >= D`, or an IN of
+    days, where D is `%(ds)s::date`, or `- N`. Raises PipelineError that names the file when a bound is missing, can not
+    be read, or is more than FARTHEST days back.
+    """
+    try:
+        # The parameter is the only thing in a model that is not SQL.
+        statement = sqlglot.parse_one(query.replace("%(ds)s", f"'{DAY}'").replace("%%", "%"), read="postgres")
+    except SqlglotError as error:
+        raise PipelineError(f"{file}: can not be read: {error}") from None
+    days = [_days(table, file) for table in statement.find_all(exp.Table) if table.db]
+    if (farthest := max(days, default=0)) > FARTHEST:
+        raise PipelineError(f"{file}: looks back {farthest} days; a model may look back {FARTHEST}")
+    return farthest
+
+
+def _days(table: exp.Table, file: str) -> int:
+    """How many days before the log day are read of the table."""
+    bounds = [bound for condition in _conditions(table) if (bound := _bound(condition, table)) is not None]
+    if not bounds:
+        raise PipelineError(
+            f"{file}: it can not be told how many days of {table.db}.{table.name} are read; "
+            f"say it where the table is read, as {SPELLING} (N at most {FARTHEST})"
+        )
+    return max(0, min(bounds))
+
+
+def _conditions(table: exp.Table) -> list[exp.Expression]:
+    """What must hold for every row of the table that is read: the conditions of the SELECT that reads it."""
+    select = table.find_ancestor(exp.Select)
+    if select is None:
+        return []
+    # An outer join's condition keeps rows of one of its sides that do not meet it.
+    joins = [join.args.get("on") for join in select.args.get("joins") or [] if _filters(join, table)]
+    where = select.args.get("where")
+    said = [where.this if where else None, *joins]
+    return [part for condition in said if condition for part in _parts(condition)]
+
+
+def _filters(join: exp.Join, table: exp.Table) -> bool:
+    side = (join.side or "").upper()
+    return not side or (side == "LEFT" and join.this is table)
+
+
+def _parts(condition: exp.Expression) -> list[exp.Expression]:
+    condition = condition.unnest()
+    if isinstance(condition, exp.And):
+        return _parts(condition.left) + _parts(condition.right)
+    return [condition]
+
+
+def _bound(condition: exp.Expression, table: exp.Table) -> int | None:
+    """Days before the log day that the condition lets pass at most; None when it bounds nothing that can be read."""
+    match condition:
+        case exp.EQ() | exp.GTE() | exp.GT() if _is_date(condition.left, table):
+            return _days_before(condition.right)
+        case exp.EQ() | exp.LTE() | exp.LT() if _is_date(condition.right, table):
+            return _days_before(condition.left)
+        case exp.Between() if _is_date(condition.this, table):
+            return _days_before(condition.args["low"])
+        case exp.In() if _is_date(condition.this, table) and condition.expressions:
+            days = [_days_before(day) for day in condition.expressions]
+            return None if None in days else max(day for day in days if day is not None)
+    return None
+
+
+def _is_date(side: exp.Expression, table: exp.Table) -> bool:
+    side = side.unnest()
+    return isinstance(side, exp.Column) and side.name == "date" and side.table in ("", table.alias_or_name)
+
+
+def _days_before(side: exp.Expression) -> int | None:
+    """N of `D - N`, 0 of D; None of anything else."""
+    side = side.unnest()
+    match side:
+        case exp.Cast() if side.to.is_type("date") and side.this.unnest() == exp.Literal.string(DAY):
+            return 0
+        case exp.Sub() | exp.Add():
+            before, days = _days_before(side.left), side.right.unnest()
+            if before is not None and isinstance(days, exp.Literal) and days.is_int:
+                return before + int(days.this) * (1 if isinstance(side, exp.Sub) else -1)
+    return None

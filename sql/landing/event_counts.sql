@@ -1,0 +1,13 @@
+-- pg_temp.event_counts: What the sessions that landed the logs counted in them.
+-- Grain: log, advertiser and product of the day; per log one row without ids counts the lines of all other days
+-- Source: pg_temp.ads_views, pg_temp.product_views (ads_views_counts.sql, product_views_counts.sql).
+-- Parameters: none.
+CREATE TEMPORARY TABLE event_counts (
+    source text NOT NULL,
+    advertiser_id text COLLATE "C",
+    product_id text COLLATE "C",
+    impressions bigint NOT NULL,
+    clicks bigint NOT NULL,
+    views bigint NOT NULL,
+    lines bigint NOT NULL
+);

@@ -1,0 +1,15 @@
+-- pg_temp.product_views: The log of product views as delivered.
+-- Grain: identical views, as many as lines says; each is an event of its own
+-- Source: S3 product_views; where its lines repeat, by way of pg_temp.distinct_lines.
+-- Parameters: none.
+--
+-- The columns without a default are what the header must name; a line that breaks a constraint is rejected under the
+-- constraint's name.
+CREATE TEMPORARY TABLE product_views (
+    advertiser_id text COLLATE "C" NOT NULL
+    CONSTRAINT advertiser_id_is_not_1_to_64_bytes CHECK (octet_length(advertiser_id) BETWEEN 1 AND 64),
+    product_id text COLLATE "C" NOT NULL
+    CONSTRAINT product_id_is_not_1_to_64_bytes CHECK (octet_length(product_id) BETWEEN 1 AND 64),
+    date date NOT NULL,
+    lines integer NOT NULL DEFAULT 1
+);

@@ -1,0 +1,147 @@
+-- marts.advertiser_evaluation: What became of an advertiser's list: the events of the day after on the products it
+-- names, beside all of the advertiser's. Once the day after is published.
+-- Grain: log day of the list, model, advertiser active on both days
+-- Source: marts.recommendations and marts.publications of the day, staging.product_daily and marts.advertiser_daily
+-- of the day after.
+-- Freshness: DBWriting of the day and of the day after it, once both are published.
+-- Parameters: ds, the log day: its events are what became of the lists of the day before, those of the day after
+-- what became of its own.
+-- date: Log day of the list, UTC; the events are those of date + 1
+-- model: Model name
+-- advertiser_id: Advertiser
+-- products: Products on the list
+-- products_shown: Those with an ad impression the day after
+-- impressions: Ad impressions of the listed products the day after
+-- clicks: Ad clicks on the listed products the day after
+-- views: Views of the listed products the day after
+-- all_impressions: Ad impressions of all products of the advertiser that day
+-- all_clicks: Ad clicks on all products of the advertiser that day
+-- all_views: Views of all products of the advertiser that day
+-- ctr: clicks / impressions; null without an impression
+-- advertiser_ctr: all_clicks / all_impressions; null without an impression
+-- expected_clicks: impressions * advertiser_ctr: clicks that as many impressions of average products would have had
+-- lift: clicks / expected_clicks: 1 is the advertiser's average, 1.5 half as many again. Null: no click was to be
+-- expected
+-- click_share: clicks / all_clicks, 0 to 1; null without a click
+-- view_share: views / all_views, 0 to 1; null without a view
+-- smallest_expected: Expected count of the rarest of the four outcomes: on the list or not, clicked or not
+-- meaningful: smallest_expected is at least 5 (Cochran 1954): otherwise lift is mostly chance
+--
+-- meaningful: in the table of (on the list, not on it) by (clicked, not clicked) every expected count is at least 5;
+-- below, chance is larger than what is to be seen. Cochran, W. G. (1954): Some methods for strengthening the common
+-- chi-square tests. Biometrics 10, 417-451.
+-- It says what happened, not why: nobody chose at random which products were shown, and a list that was followed
+-- changes what is shown the day after.
+-- expected_clicks is rounded and summed as numeric, so that a rerun gives the same last digit.
+DELETE FROM marts.advertiser_evaluation
+WHERE advertiser_evaluation.date IN (%(ds)s::date - 1, %(ds)s::date);
+
+INSERT INTO marts.advertiser_evaluation (
+    date,
+    model,
+    advertiser_id,
+    products,
+    products_shown,
+    impressions,
+    clicks,
+    views,
+    all_impressions,
+    all_clicks,
+    all_views,
+    ctr,
+    advertiser_ctr,
+    expected_clicks,
+    lift,
+    click_share,
+    view_share,
+    smallest_expected,
+    meaningful
+)
+WITH evaluated AS (
+    SELECT
+        publications.date,
+        publications.model,
+        publications.date + 1 AS day_after
+    FROM marts.publications
+    WHERE
+        publications.date IN (%(ds)s::date - 1, %(ds)s::date)
+        AND EXISTS (
+            SELECT 1
+            FROM marts.publications AS later
+            WHERE later.date = publications.date + 1
+        )
+),
+
+listed AS (
+    SELECT
+        recommendations.date,
+        recommendations.model,
+        recommendations.advertiser_id,
+        count(*) AS products,
+        count(*) FILTER (WHERE product_daily.impressions > 0) AS products_shown,
+        coalesce(sum(product_daily.impressions), 0) AS impressions,
+        coalesce(sum(product_daily.clicks), 0) AS clicks,
+        coalesce(sum(product_daily.views), 0) AS views
+    FROM evaluated
+    INNER JOIN marts.recommendations
+        ON
+            evaluated.date = recommendations.date
+            AND evaluated.model = recommendations.model
+    LEFT JOIN staging.product_daily
+        ON
+            evaluated.day_after = product_daily.date
+            AND recommendations.advertiser_id = product_daily.advertiser_id
+            AND recommendations.product_id = product_daily.product_id
+    GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
+),
+
+compared AS (
+    SELECT
+        listed.*,
+        advertiser_daily.impressions AS all_impressions,
+        advertiser_daily.clicks AS all_clicks,
+        advertiser_daily.views AS all_views,
+        coalesce(
+            round(
+                listed.impressions * advertiser_daily.clicks / nullif(advertiser_daily.impressions, 0)::numeric, 6
+            ),
+            0
+        ) AS expected_clicks,
+        -- The rarer of listed and not, of clicked and not. Clicks above impressions leave no room for 'not clicked'.
+        coalesce(
+            round(
+                least(listed.impressions, advertiser_daily.impressions - listed.impressions)
+                * greatest(least(advertiser_daily.clicks, advertiser_daily.impressions - advertiser_daily.clicks), 0)
+                / nullif(advertiser_daily.impressions, 0)::numeric,
+                6
+            ),
+            0
+        ) AS smallest_expected
+    FROM listed
+    INNER JOIN marts.advertiser_daily
+        ON
+            listed.date + 1 = advertiser_daily.date
+            AND listed.advertiser_id = advertiser_daily.advertiser_id
+)
+
+SELECT
+    compared.date,
+    compared.model,
+    compared.advertiser_id,
+    compared.products,
+    compared.products_shown,
+    compared.impressions,
+    compared.clicks,
+    compared.views,
+    compared.all_impressions,
+    compared.all_clicks,
+    compared.all_views,
+    compared.clicks::double precision / nullif(compared.impressions, 0) AS ctr,
+    compared.all_clicks::double precision / nullif(compared.all_impressions, 0) AS advertiser_ctr,
+    compared.expected_clicks,
+    compared.clicks / nullif(compared.expected_clicks, 0) AS lift,
+    compared.clicks::double precision / nullif(compared.all_clicks, 0) AS click_share,
+    compared.views::double precision / nullif(compared.all_views, 0) AS view_share,
+    compared.smallest_expected,
+    compared.smallest_expected >= 5 AS meaningful
+FROM compared;

@@ -1,0 +1,9 @@
+-- marts.version: Counts the changes of marts.publications.
+-- Grain: one row
+-- Source: marts.publications: its trigger calls marts.change_version.
+-- Freshness: DBWriting, in the transaction that publishes or forgets.
+-- Parameters: none.
+-- number: Another number: something else is published. It says nothing more
+-- only_row: Always true
+--
+-- What lets readers answer from memory without ever being behind: see marts.lease.
