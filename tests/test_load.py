@@ -305,7 +305,7 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     kept = delivered.warehouse.rows(
         "SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY line_number"
     )
-    assert {number: bytes(line) for number, line in kept} == {n: line[: LONGEST_LINE] for n, line in bad.items()}
+    assert {number: bytes(line) for number, line in kept} == {n: line[:LONGEST_LINE] for n, line in bad.items()}
     assert delivered.accounting("ads_views")["kept"] == 30_000 - len(bad)
     clicks = delivered.warehouse.rows("SELECT sum(clicks) FROM staging.product_daily WHERE product_id LIKE 'päge%%'")
     assert clicks == [(30_000 - len(bad),)]
