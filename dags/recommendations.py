@@ -8,9 +8,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from elt import connections, notices, sql, steps
 from elt.errors import NotYet, PipelineError
-from elt.settings import load_settings
+from elt.settings import PROJECT, load_settings
 
 MODELS = sql.models()
+VERSION = (PROJECT / "VERSION").read_text().strip()
 
 
 def run_step(step: Any, **arguments: Any) -> Any:
@@ -30,7 +31,7 @@ def run_step(step: Any, **arguments: Any) -> Any:
 with DAG(
     "recommendations",
     description="Raw logs on S3 -> ranked in PostgreSQL -> published top-20 lists",
-    doc_md="""
+    doc_md=f"""
     Every night, for the log day that just ended (`logical_date` = `ds` = the log day, UTC):
 
     1. **FiltrarDatos** lands the raw logs with COPY, keeps the events of active advertisers, counts them per product.
@@ -43,6 +44,8 @@ with DAG(
     `airflow backfill create --dag-id recommendations --from-date 2024-11-20 --to-date 2024-11-27`, or by hand, one day:
     `airflow dags test recommendations 2024-11-20`. A failure leaves readers with the lists they had; its message says
     what to mend.
+
+    Version {VERSION}.
     """,
     # A data interval of one day, so that a run that starts after midnight has the day before as its logical date.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,14 @@ def test_it_has_the_names_and_the_order_of_the_contract(dag: Any) -> None:
         "TopProduct": {"DBWriting"},
         "DBWriting": set(),
     }
+
+
+def test_the_version_is_written_in_one_place(dag: Any) -> None:
+    """The DAG says it, an installation is called by it, and the changelog tells what it brought."""
+    version = (PROJECT / "VERSION").read_text().strip()
+    assert f"Version {version}." in dag.doc_md
+    assert f"\n## {version} - " in (PROJECT / "CHANGELOG.md").read_text()
+    assert tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]
 
 
 def test_it_is_set_up_for_the_night(dag: Any) -> None:
@@ -140,6 +149,7 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
     copy = tmp_path / "project"
     for part in ("dags", "elt", "sql"):
         shutil.copytree(PROJECT / part, copy / part)
+    shutil.copy(PROJECT / "VERSION", copy)
     (copy / "sql" / "models" / "most_clicked.sql").write_text(NEW_MODEL)
     env = migrated | {"PYTHONPATH": str(copy), "AIRFLOW__CORE__DAGS_FOLDER": str(copy / "dags")}
 
