@@ -36,9 +36,10 @@ docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the databa
 rehearse: setup ## Boot the Airflow machine of AWS here, as root, and run a night in its 2 GiB (EVENTS=5000000)
 	@EVENTS=$(or $(EVENTS),5000000) exec $(BIN)/python -m pytest tests/test_deploy_machine.py -s $(ARGS)
 
-lint: setup ## Check Python (ruff), SQL (sqlfluff) and the AWS template (cfn-lint)
+lint: setup ## Check Python (ruff, its types: mypy), SQL (sqlfluff) and the AWS template (cfn-lint)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --processes 0 sql api/queries deploy
 	$(BIN)/cfn-lint deploy/template.yaml
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import date, timedelta
 from itertools import accumulate
 from pathlib import Path
@@ -184,12 +184,12 @@ def _requests(advertisers: list[str], models: list[str]) -> list[str]:
     return chance.choices(lists, cum_weights=list(accumulate(1 / n for n in range(1, len(lists) + 1))), k=50_000)
 
 
-def _server(app: str, **env: str) -> Iterator[int]:
+def _server(app: str, **env: str) -> AbstractContextManager[int]:
     """uvicorn with the application; yields its port."""
     return _running(["-m", "uvicorn", app, "--no-access-log"], "/docs", env)
 
 
-def _api(url: str, **env: str) -> Iterator[int]:
+def _api(url: str, **env: str) -> AbstractContextManager[int]:
     """The API as the image starts it; yields its port."""
     return _running(["-m", "api"], "/health/ready", {"DATABASE_URL": url, **env})
 

@@ -165,9 +165,10 @@ class Place:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
         *told, last = done.stdout.splitlines()
+        seconds, megabytes, cpu = map(float, last.split())
         postgres, storage = (cpu_of(server) - was for server, was in zip(servers, before, strict=True))
-        spent = {name: float(seconds) for name, seconds in (line.split() for line in told)}
-        return Run(*map(float, last.split()), postgres, storage, spent)
+        spent = {name: float(took) for name, took in (line.split() for line in told)}
+        return Run(seconds, megabytes, cpu, postgres, storage, spent)
 
     def compare(self, name: str) -> None:
         """The first program of a size says what is expected. Raises RuntimeError when another's outputs differ."""
@@ -202,8 +203,10 @@ class Place:
         def pages_in(log: str) -> None:
             cursors[log].execute(sql.read("landing/pages"))
             with (self.folder / log).open("rb") as file:
-                copy = "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)"
-                cursors[log].copy_expert(copy, Pages(Lines(file, log)), CHUNK)
+                lines = Lines(file, log)
+                copying.copy_in(
+                    cursors[log], "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", Pages(lines), lines
+                )
 
         def split(log: str) -> None:
             cursors[log].execute("SELECT count(*) FROM pg_temp.pages, string_to_table(page, E'\\n')")
@@ -299,11 +302,11 @@ class Durations(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         match record.msg, record.args:
-            case "%s: %s lines (%.1f MB) in %.1f s%s", (_, _, _, seconds, _):
+            case "%s: %s lines (%.1f MB) in %.1f s%s", (_, _, _, float(seconds), _):
                 self.seconds["land"] = max(self.seconds["land"], seconds)
-            case "%s: counted in %.1f s", (_, seconds):
+            case "%s: counted in %.1f s", (_, float(seconds)):
                 self.seconds["count"] = max(self.seconds["count"], seconds)
-            case "%s: %s lines written in %.1f s", (_, _, seconds):
+            case "%s: %s lines written in %.1f s", (_, _, float(seconds)):
                 self.seconds["unload"] += seconds
 
 
@@ -315,6 +318,7 @@ def client() -> None:
         logging.getLogger(name).addHandler(durations)
     begun = time.perf_counter()
     settings, storage = load_settings(), boto3.client("s3")
+    assert settings.database_url
     url = settings.database_url.get_secret_value()
     connect = lambda: psycopg2.connect(url)  # noqa: E731
     steps.filter_events(DAY, connect, storage, settings, run_id="bench", reload=True)

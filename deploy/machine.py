@@ -48,7 +48,9 @@ def settings() -> dict[str, str]:
 
 def secret(arn: str) -> dict[str, str]:
     """`username` and `password`, as Secrets Manager has them now."""
-    return json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+    answer = boto3.client("secretsmanager").get_secret_value(SecretId=arn)
+    found: dict[str, str] = json.loads(answer["SecretString"])
+    return found
 
 
 def write_settings() -> None:

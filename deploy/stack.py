@@ -43,21 +43,21 @@ def deploy(stack: str, parameters: dict[str, str], revision: str) -> None:
     revision = _full(revision) if revision else _clean_head()
     say(f"deploying {revision[:12]} as stack {stack} in {_region()}, account {_account()}")
     say("cost: about 40 to 75 US dollars a month (docs/deploy.md); `make pause` stops most of it")
-    known = outputs(stack)
-    if (_stack(stack) or {}).get("StackStatus") == "ROLLBACK_COMPLETE":
+    found = _stack(stack)
+    if found and found["StackStatus"] == "ROLLBACK_COMPLETE":
         raise Refused(f"{stack} could not be created, and AWS lets it only be deleted: make teardown STACK={stack}")
-    if known is None:
+    if found is None:
         say("the ground: network, bucket, database (the longest: 10 to 15 minutes), secrets, alarms")
         _apply(stack, parameters)
-        known = outputs(stack) or {}
-    elif _parameters(stack).get("Paused") == "true":
+    elif _parameters(found).get("Paused") == "true":
         raise Refused(f"{stack} is paused; make resume STACK={stack} first")
+    known = _existing(stack)
     before = known.get("MachineId")
     _upload_release(known["BucketName"], revision)
     image(stack, revision)
     say("the machine and the API")
     _apply(stack, parameters | {"Revision": revision})
-    known = outputs(stack) or {}
+    known = _existing(stack)
     if known["MachineId"] == before:
         say("the machine installs the revision")
         _run_on(known["MachineId"], "recommendations-install")
@@ -97,15 +97,14 @@ def image(stack: str, revision: str) -> None:
 
 def status(stack: str) -> None:
     """Prints what runs, what it serves, and which alarms ring. Changes nothing, costs nothing."""
-    known, parameters = _existing(stack), _parameters(stack)
+    found = _described(stack)
+    known, parameters = _outputs(found), _parameters(found)
     paused = ", paused" if parameters.get("Paused") == "true" else ""
-    print(
-        f"stack      {stack}, {_stack(stack)['StackStatus']}{paused}, revision {parameters.get('Revision') or 'none'}"
-    )
+    print(f"stack      {stack}, {found['StackStatus']}{paused}, revision {parameters.get('Revision') or 'none'}")
     print(f"bucket     {known['BucketName']}")
     if machine := known.get("MachineId"):
-        found = boto3.client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
-        print(f"machine    {machine} {found['InstanceType']}, {found['State']['Name']}")
+        instance = boto3.client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
+        print(f"machine    {machine} {instance['InstanceType']}, {instance['State']['Name']}")
     database = boto3.client("rds").describe_db_instances(DBInstanceIdentifier=known["DatabaseId"])["DBInstances"][0]
     print(f"database   {known['DatabaseId']} {database['DBInstanceClass']}, {database['DBInstanceStatus']}")
     if arn := known.get("AppRunnerArn"):
@@ -126,8 +125,7 @@ def status(stack: str) -> None:
 
 def pause(stack: str) -> None:
     """Stops what bills by the hour; data, addresses of the bucket and secrets stay."""
-    _existing(stack)
-    hosting = _parameters(stack)["ApiHosting"]
+    hosting = _parameters(_described(stack))["ApiHosting"]
     say("pausing: the API, the machine and the database stop. About 8 US dollars a month go on for disks and secrets")
     if hosting == "ECSExpress":
         say("Express Mode cannot be stopped, so the API is removed; it comes back under a new address")
@@ -156,7 +154,7 @@ def resume(stack: str) -> None:
     if arn := known.get("AppRunnerArn"):
         boto3.client("apprunner").resume_service(ServiceArn=arn)
     _apply(stack, {"Paused": "false"})
-    say(f"resumed: {(outputs(stack) or {}).get('ApiUrl', 'no API')}. Nights missed: docs/deploy.md, replay days")
+    say(f"resumed: {_existing(stack).get('ApiUrl', 'no API')}. Nights missed: docs/deploy.md, replay days")
 
 
 def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
@@ -179,7 +177,7 @@ def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
 def outputs(stack: str) -> dict[str, str] | None:
     """The stack's outputs; None when there is no such stack."""
     found = _stack(stack)
-    return found and {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
+    return None if found is None else _outputs(found)
 
 
 def template() -> str:
@@ -233,7 +231,7 @@ def _fetch_ca() -> None:
 def _apply(stack: str, changes: dict[str, str]) -> None:
     """Creates or updates the stack with the parameters; those not named keep their values. Prints what AWS does."""
     cloud, existing = boto3.client("cloudformation"), _stack(stack)
-    parameters = _parameters(stack) | changes
+    parameters = _parameters(existing or {}) | changes
     arguments: dict[str, Any] = {
         "StackName": stack,
         "TemplateBody": template(),
@@ -251,7 +249,7 @@ def _apply(stack: str, changes: dict[str, str]) -> None:
 
 
 def _delete(stack: str) -> None:
-    stack_id = (_stack(stack) or {})["StackId"]
+    stack_id = _described(stack)["StackId"]
     boto3.client("cloudformation").delete_stack(StackName=stack)
     _follow(stack_id, "DELETE")
 
@@ -322,34 +320,47 @@ def _if_not_in_state(service: str) -> Any:
 
 
 def _stack(stack: str) -> dict[str, Any] | None:
+    """The stack as CloudFormation describes it; None when there is no such stack."""
     try:
-        return boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        found: dict[str, Any] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in str(error):
             return None
         raise
+    return found
+
+
+def _described(stack: str) -> dict[str, Any]:
+    """The same of a stack that must be there. Raises Refused when it is not, or has gone meanwhile."""
+    found = _stack(stack)
+    if found is None:
+        raise Refused(f"there is no stack {stack} in {_region()}; make deploy STACK={stack} makes one")
+    return found
 
 
 def _existing(stack: str) -> dict[str, str]:
-    known = outputs(stack)
-    if known is None:
-        raise Refused(f"there is no stack {stack} in {_region()}; make deploy STACK={stack} makes one")
-    return known
+    """The outputs of a stack that must be there."""
+    return _outputs(_described(stack))
 
 
-def _parameters(stack: str) -> dict[str, str]:
-    found = _stack(stack) or {}
+def _outputs(found: dict[str, Any]) -> dict[str, str]:
+    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
+
+
+def _parameters(found: dict[str, Any]) -> dict[str, str]:
     return {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
 
 
 def _region() -> str:
-    if region := boto3.Session().region_name:
-        return region
-    raise Refused("no region: export AWS_DEFAULT_REGION=us-east-1, or aws configure")
+    region: str | None = boto3.Session().region_name
+    if region is None:
+        raise Refused("no region: export AWS_DEFAULT_REGION=us-east-1, or aws configure")
+    return region
 
 
 def _account() -> str:
-    return boto3.client("sts").get_caller_identity()["Account"]
+    account: str = boto3.client("sts").get_caller_identity()["Account"]
+    return account
 
 
 def _git(*arguments: str) -> str:

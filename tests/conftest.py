@@ -84,10 +84,10 @@ class Night:
     def put(self, key: str, body: bytes | str) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body.encode() if isinstance(body, str) else body)
 
-    def deliver(self, active: Iterable[str], views: Iterable[Any], ads: Iterable[Any]) -> None:
-        self.put("advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in active]))
-        self.put("product_views", as_csv(("advertiser_id", "product_id", "date"), views))
-        self.put("ads_views", as_csv(("advertiser_id", "product_id", "type", "date"), ads))
+    def deliver(self, active: Iterable[str], views: Iterable[Any], ads: Iterable[Any], under: str = "") -> None:
+        self.put(f"{under}advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in active]))
+        self.put(f"{under}product_views", as_csv(("advertiser_id", "product_id", "date"), views))
+        self.put(f"{under}ads_views", as_csv(("advertiser_id", "product_id", "type", "date"), ads))
 
     def change(self, **settings: Any) -> None:
         self.settings = self.settings.model_copy(update=settings)

@@ -10,6 +10,7 @@ from elt.settings import load_settings
 
 day = sys.argv[1]
 settings, s3 = load_settings(), boto3.client("s3")
+assert settings.database_url
 url = settings.database_url.get_secret_value()
 
 

@@ -17,7 +17,8 @@ Rows = list[tuple[str, int, str]]
 
 def top_ctr(day: str, active: Iterable[str], ads: Iterable[AdEvent]) -> list[tuple[str, int, str, float, int, int]]:
     """(advertiser, rank, product, rate, clicks, impressions) in order: clicks / impressions of the day; at most 20."""
-    clicks, impressions = Counter(), Counter()
+    clicks: Counter[tuple[str, str]] = Counter()
+    impressions: Counter[tuple[str, str]] = Counter()
     for advertiser, product, kind, date in ads:
         if date == day:
             (clicks if kind == "click" else impressions)[advertiser, product] += 1
@@ -56,7 +57,8 @@ def smoothed_ctr(day: str, active: Iterable[str], counts: Counts) -> list[tuple[
     In exact fractions. The variance between products is estimated by Kleinman's moments, weighted by impressions.
     """
     week = {str(dt.date.fromisoformat(day) - dt.timedelta(n)) for n in range(7)}
-    impressions, clicks = Counter(), Counter()
+    impressions: Counter[tuple[str, str]] = Counter()
+    clicks: Counter[tuple[str, str]] = Counter()
     for (date, advertiser, product), (shown, clicked) in counts.items():
         if date in week:
             impressions[advertiser, product] += shown

@@ -110,14 +110,14 @@ def agreement(now: Published, pair: tuple[str, str], advertiser: str) -> dict[st
     }
 
 
-def change(published: dict[str, Published], day: str, model: str, advertiser: str) -> dict[str, float] | None:
+def change(published: dict[str, Published], day: str, model: str, advertiser: str) -> dict[str, Fraction] | None:
     """How the list differs from that of the day on which the model was published before."""
     earlier = max((d for d in published if d < day and model in published[d].lists), default=None)
     new, old = (published[d].lists[model].get(advertiser) if d else None for d in (day, earlier))
     if not new or not old:
         return None
     depth = max(len(new), len(old))
-    overlap = sum(Fraction(len(set(new[:d]) & set(old[:d])), d) for d in range(1, depth + 1)) / depth
+    overlap = sum((Fraction(len(set(new[:d]) & set(old[:d])), d) for d in range(1, depth + 1)), Fraction()) / depth
     return {
         "replaced_share": Fraction(len(set(new) - set(old)), len(new)),
         "rank_weighted_change": round(1 - overlap, 6),

@@ -252,9 +252,8 @@ def test_health_metrics_and_documentation(reader: httpx.Client) -> None:
     assert reader.get("/docs").status_code == 200
     document = reader.get("/openapi.json").json()
     assert {"/recommendations/{advertiser_id}/{model}", "/history/{advertiser_id}", "/stats"} <= set(document["paths"])
-    assert 'route="/recommendations/{advertiser_id}/{model}"' in (
-        reader.get("/recommendations/ACME/TopCTR") and reader.get("/metrics").text
-    )
+    reader.get("/recommendations/ACME/TopCTR").raise_for_status()
+    assert 'route="/recommendations/{advertiser_id}/{model}"' in reader.get("/metrics").text
     assert reader.post("/stats").status_code == 405
 
 
@@ -374,6 +373,7 @@ async def plan_of(warehouse: Warehouse, query: str, params: dict[str, Any]) -> s
     database = Database(Settings(database_url=warehouse.url("recommendations_api"), pool_size=1))
     assert len(await database.fetch_all(query, **params)) in (32, 1)
     conn = await database._free.get()
+    assert conn
     cursor = conn.cursor()
     marks = ", ".join(["%s"] * len(params))
     cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", list(params.values()))

@@ -19,7 +19,7 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, URIS, Night, Warehouse, ordinary_logs
 
 from elt.settings import PROJECT
 from elt.warehouse import lock_day, lock_model
@@ -31,6 +31,8 @@ from local.postgres import MASTER
 @pytest.fixture(scope="module")
 def dag() -> Any:
     spec = importlib.util.spec_from_file_location("dag_file", PROJECT / "dags" / "recommendations.py")
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module="dag_file")
@@ -203,11 +205,7 @@ def scheduled(night: Night, environment: dict[str, str]) -> Iterator[tuple[airfl
     today = datetime.now(UTC).date()
     days = [str(today - timedelta(n)) for n in (3, 2, 1)]
     for shift, day in enumerate(days):
-        logs = ordinary_logs(day, shift)
-        keep = night.put
-        night.put = lambda key, body, day=day, keep=keep: keep(f"{day}/{key}", body)
-        night.deliver(*logs)
-        night.put = keep
+        night.deliver(*ordinary_logs(day, shift), under=f"{day}/")
     uris = {
         name: environment[name].rpartition("/")[0] + "/{ds}/" + environment[name].rpartition("/")[2]
         for name in ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI")
@@ -323,7 +321,7 @@ def test_the_hook_opens_psycopg2_and_keeps_tls_settings(warehouse: Warehouse, mo
 
     url = warehouse.url("recommendations_pipeline").replace("postgresql://", "postgres://", 1)
     monkeypatch.setenv("AIRFLOW_CONN_RECOMMENDATIONS_DB", url + "?sslmode=prefer&application_name=through-airflow")
-    uris = dict.fromkeys(("advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri"), "s3://b/k")
+    uris: dict[str, Any] = dict.fromkeys(URIS, "s3://b/k")
     conn = open_warehouse(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", **uris))()
     assert isinstance(conn, psycopg2.extensions.connection)
     parameters = conn.get_dsn_parameters()

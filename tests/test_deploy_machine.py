@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,6 +114,7 @@ def take_tls_only(server: postgres.Postgres, folder: Path) -> Path:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={RDS}"]
     command += ["-addext", f"subjectAltName=DNS:{RDS}", "-keyout", str(server.folder / "server.key")]
     subprocess.run([*command, "-out", str(server.folder / "server.crt")], check=True, capture_output=True)
+    assert server.user, "root's server runs as a user of its own"
     for name in ("server.crt", "server.key"):
         shutil.chown(server.folder / name, server.user)
     (server.folder / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
@@ -222,13 +224,12 @@ def test_nobody_reads_the_pages_without_the_login(world: SimpleNamespace) -> Non
 
 
 def test_the_logs_of_the_tasks_are_on_s3(world: SimpleNamespace) -> None:
-    def logs() -> list[str]:
+    def log_of(task: str) -> str | None:
         answer = boto3.client("s3").list_objects_v2(Bucket=world.made["Bucket"], Prefix="airflow-logs/")
-        return [item["Key"] for item in answer.get("Contents", [])]
+        return next((item["Key"] for item in answer.get("Contents", []) if f"task_id={task}" in item["Key"]), None)
 
     for task in ("FiltrarDatos", *MODELS, "DBWriting"):
-        wait_for(lambda task=task: any(f"task_id={task}" in key for key in logs()))
-    key = next(key for key in logs() if "task_id=DBWriting" in key)
+        key = wait_for(partial(log_of, task))
     body = boto3.client("s3").get_object(Bucket=world.made["Bucket"], Key=key)["Body"].read().decode()
     assert f"{YESTERDAY}: published " in body
     run = signed_in(world).get("/api/v2/dags/recommendations/dagRuns").json()["dag_runs"][0]["dag_run_id"]

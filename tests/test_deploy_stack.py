@@ -45,7 +45,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         apply = stack._apply
 
         def apply_in_moto(name: str, changes: dict[str, str]) -> None:
-            wanted = stack._parameters(name) | changes
+            wanted = stack._parameters(stack._stack(name) or {}) | changes
             stand_ins = secrets | {"Database": "ads-db"}
             monkeypatch.setattr(stack, "template", lambda: cloud.for_moto(stand_ins, **wanted))
             apply(name, changes)
@@ -73,7 +73,7 @@ def test_from_an_empty_account_to_the_machine_and_the_image(aws: Path, capsys: p
     assert calls[2] == f"push {known['ImagesUri']}:{HEAD}"
     keys = boto3.client("s3").list_objects_v2(Bucket=known["BucketName"])["Contents"]
     assert [item["Key"] for item in keys] == [f"releases/{HEAD}.tar.gz"]
-    assert stack._parameters("ads")["Revision"] == HEAD
+    assert stack._parameters(stack._described("ads"))["Revision"] == HEAD
     assert state_of_the_machine() == "running"
     told = capsys.readouterr().out
     assert "cost: about 40 to 75 US dollars a month" in told
@@ -91,11 +91,11 @@ def test_deploying_again_upgrades_the_machine_and_an_old_revision_rolls_back(
     monkeypatch.setattr(stack, "_head", lambda: "d" * 40)
     monkeypatch.setattr(stack, "_clean_head", lambda: "d" * 40)
     stack.deploy("ads", {}, "")
-    assert stack._parameters("ads")["Revision"] == "d" * 40
-    assert stack._parameters("ads")["NoticeEmail"] == "me@example.com"
+    assert stack._parameters(stack._described("ads"))["Revision"] == "d" * 40
+    assert stack._parameters(stack._described("ads"))["NoticeEmail"] == "me@example.com"
     before = aws.read_text()
     stack.deploy("ads", {}, HEAD)
-    assert stack._parameters("ads")["Revision"] == HEAD
+    assert stack._parameters(stack._described("ads"))["Revision"] == HEAD
     assert aws.read_text() == before, "what is in ECR is not built again"
     assert run == ["recommendations-install"] * 2
 
@@ -144,6 +144,15 @@ def test_teardown_asks_and_says_what_it_keeps(
     assert boto3.client("rds").describe_db_instances()["DBInstances"][0]["DeletionProtection"] is False
 
 
+def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.deploy("ads", {}, "")
+    look = stack._stack
+    answers = iter([look("ads"), None])
+    monkeypatch.setattr(stack, "_stack", lambda _: next(answers))
+    with pytest.raises(stack.Refused, match="there is no stack ads"):
+        stack.teardown("ads", ask=lambda _: "ads")
+
+
 def test_mistakes_are_answered_with_what_would_be_right(
     aws: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -154,7 +163,7 @@ def test_mistakes_are_answered_with_what_would_be_right(
     }.items():
         monkeypatch.setattr("sys.argv", ["deploy.stack", *arguments])
         try:
-            code = stack.main()
+            code: Any = stack.main()
         except SystemExit as wrong:
             code = wrong.code
         assert code == (1 if words.startswith("there") else 2)

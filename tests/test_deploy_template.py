@@ -199,7 +199,8 @@ def test_every_alarm_and_the_budget_tell_the_topic() -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_the_units_are_what_systemd_understands(unit: Path) -> None:
     text = unit.read_text()
-    command = re.search(r"^ExecStart=(.+)", text, re.M)[1].split()
+    (started,) = re.findall(r"^ExecStart=(.+)", text, re.M)
+    command = started.split()
     assert command[0] == "/bin/sh" or command[0].startswith("/opt/recommendations/current/.venv/bin/")
     verify = shutil.which("systemd-analyze")
     if verify:

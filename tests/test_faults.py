@@ -1,11 +1,11 @@
 """Nothing lost, nothing half-shown: kills, crashes, races, a network that fails. `make chaos` runs the long form."""
 
 import json
-import os
 import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -315,7 +315,8 @@ def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
 
 def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, delivered: Night) -> None:
     delivered.run()
-    total, statuses = scale(500, 10_000), {}
+    total = scale(500, 10_000)
+    statuses: dict[int, int] = {}
     pieces = [
         "ACME",
         "TopCTR",
@@ -396,7 +397,7 @@ def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:
     """schemathesis over the whole OpenAPI document: no 5xx, no undocumented status, no schema violation."""
     delivered.run()
     command = [
-        str(Path(os.sys.executable).with_name("schemathesis")),
+        str(Path(sys.executable).with_name("schemathesis")),
         "--config-file",
         str(Path(__file__).with_name("schemathesis.toml")),
         "run",

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from conftest import DAY, MODELS, Night, ordinary_logs
 
+import elt.warehouse
 from elt import sql, steps
 from elt.errors import NotYet, PipelineError
 
@@ -262,7 +263,7 @@ def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Ni
     _, earlier_views, earlier_ads = ordinary_logs(EARLIER)
     delivered.deliver(active, views + earlier_views, ads + earlier_ads)
     delivered.load()
-    run = steps.warehouse.run
+    run = elt.warehouse.run
 
     def load_in_between(cursor, name, **params):
         if name == "models/builds" and params["model"] == "SmoothedCTR":
@@ -270,7 +271,7 @@ def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Ni
             delivered.load(EARLIER)
         run(cursor, name, **params)
 
-    monkeypatch.setattr(steps.warehouse, "run", load_in_between)
+    monkeypatch.setattr(elt.warehouse, "run", load_in_between)
     delivered.rank()
     delivered.publish()
     assert {row[6] for row in delivered.smoothed_ctr()} == {1}

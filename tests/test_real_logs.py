@@ -6,6 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import chaos
 import pytest
@@ -17,6 +18,9 @@ from local.postgres import MASTER
 
 DAYS = [f"2024-11-{n}" for n in range(20, 31)] + [f"2024-12-{n:02}" for n in range(1, 20)]
 
+Lists = tuple[list[tuple[Any, ...]], ...]
+"""Of one day, those of each model."""
+
 
 def read(file: Path) -> list[tuple[str, ...]]:
     with file.open(newline="") as log:
@@ -24,22 +28,22 @@ def read(file: Path) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
-def expected(logs_folder: Path) -> dict[str, tuple[list, list, list]]:
+def expected(logs_folder: Path) -> dict[str, Lists]:
     active = [row[0] for row in read(logs_folder / "advertiser_ids")]
     ads, views = read(logs_folder / "ads_views"), read(logs_folder / "product_views")
     events = Counter((day, advertiser, product, kind) for advertiser, product, kind, day in ads)
     counts = {key[:3]: (events[*key[:3], "impression"], events[*key[:3], "click"]) for key in events}
     return {
         day: (
-            top_ctr(day, active, [e for e in ads if e[3] == day]),
-            top_product(day, active, [v for v in views if v[2] == day]),
+            top_ctr(day, active, [(a, p, kind, d) for a, p, kind, d in ads if d == day]),
+            top_product(day, active, [(a, p, d) for a, p, d in views if d == day]),
             [(*row, min(n, 7)) for row in smoothed_ctr(day, active, counts)],
         )
         for n, day in enumerate(DAYS, 1)
     }
 
 
-def lists(night: Night, days: list[str]) -> dict[str, tuple[list, list, list]]:
+def lists(night: Night, days: list[str]) -> dict[str, Lists]:
     return {day: night.lists(day) for day in days}
 
 
@@ -47,7 +51,7 @@ def lists(night: Night, days: list[str]) -> dict[str, tuple[list, list, list]]:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not chaos.LONG, reason="three minutes; make chaos runs it")
 def test_thirty_days_through_the_dag_are_what_plain_python_ranks(
-    night: Night, logs_folder: Path, expected: dict, s3_url: str, tmp_path: Path
+    night: Night, logs_folder: Path, expected: dict[str, Lists], s3_url: str, tmp_path: Path
 ) -> None:
     """A backfill by the real scheduler, two days at a time; then one day again."""
     for log in ("advertiser_ids", "product_views", "ads_views"):

@@ -35,7 +35,7 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
         assert f"  loaded, ranked 120 products, published {', '.join(MODELS)}" in line
     assert lines[9].startswith(f"{DAYS[4]}  ranked and published again")
 
-    counts = {}
+    counts: dict[tuple[str, str, str], tuple[int, int]] = {}
     for advertiser, product, kind, day in ads:
         shown, clicked = counts.get((day, advertiser, product), (0, 0))
         counts[day, advertiser, product] = shown + (kind == "impression"), clicked + (kind == "click")
@@ -61,10 +61,8 @@ def test_a_day_that_fails_is_named_and_does_not_stop_the_others(night: Night, s3
             ("ads_views_uri", "ads_views"),
         )
     })  # fmt: skip
-    keep = night.put
     for day in (DAYS[2], DAYS[4]):
-        night.put = lambda key, body, day=day: keep(f"{day}/{key}", body)
-        night.deliver(*ordinary_logs(day))
+        night.deliver(*ordinary_logs(day), under=f"{day}/")
     done = rebuild(night, s3_url, "--from", DAYS[2], "--to", DAYS[4])
     assert done.returncode == 1
     assert f"{DAYS[3]}  FAILED: s3://{night.bucket}/{DAYS[3]}/advertiser_ids: no such object yet" in done.stdout

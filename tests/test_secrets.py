@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg2
@@ -26,7 +27,7 @@ from elt.settings import PROJECT, Settings, load_settings
 from local.airflow import free_port
 from local.api import serve
 
-SOME = dict.fromkeys(URIS, "s3://b/k")
+SOME: dict[str, Any] = dict.fromkeys(URIS, "s3://b/k")
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -120,7 +121,7 @@ def tls_url(warehouse: Warehouse, role: str, port: int, ca: Path, mode: str = "v
 
 
 def test_tls_with_a_verified_certificate_for_migrations_pipeline_and_api(
-    delivered: Night, front: tuple[TlsFront, Path], tmp_path: Path
+    delivered: Night, front: tuple[TlsFront, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, ca = front
     warehouse = delivered.warehouse
@@ -133,7 +134,8 @@ def test_tls_with_a_verified_certificate_for_migrations_pipeline_and_api(
         text=True,
     )
     assert done.stdout == "nothing to do: the schema is current\n"
-    warehouse.connect = lambda: psycopg2.connect(tls_url(warehouse, "recommendations_pipeline", server.port, ca))
+    pipeline = tls_url(warehouse, "recommendations_pipeline", server.port, ca)
+    monkeypatch.setattr(warehouse, "connect", lambda: psycopg2.connect(pipeline))
     delivered.run()
     port = free_port()
     with serve(port, tls_url(warehouse, "recommendations_api", server.port, ca), tmp_path / "api.log"):

@@ -73,7 +73,8 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
             built = {"sql_file": "f", "sql_version": model, "sql_text": f"-- {model}: x", "looks_back": 0}
             cursor.execute(sql.read("models/builds"), built | {"ds": day, "model": model})
     conn.close()
-    anywhere = Settings(git_revision="test", **dict.fromkeys(URIS, "s3://bucket/key"))
+    uris: dict[str, Any] = dict.fromkeys(URIS, "s3://bucket/key")
+    anywhere = Settings(git_revision="test", **uris)
     steps.publish(day, sql.models(), warehouse.connect, anywhere, run_id="test")
 
 
@@ -118,12 +119,14 @@ def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, d
         published[day] = content
     for day in published:
         answer = ask(warehouse, "stats", date=day, limit=limit)
+        assert answer
         assert {key: answer[key] for key in answer if key not in ("published_at", "lines")} == close(
             stats(published, day, limit)
         )
         for advertiser in ADVERTISERS:
             answer = ask(warehouse, "stats_advertiser", date=day, advertiser_id=advertiser)
             if advertiser in published[day].active:
+                assert answer
                 answer.pop("published_at")
                 assert answer == close(stats_of_advertiser(published, day, advertiser))
             else:
