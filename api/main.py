@@ -2,13 +2,13 @@
 
 import pathlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import date as Date
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -19,10 +19,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import schema
-from api.database import Batch, Database, Unavailable
-from api.edge import FOR_GOOD, FOR_NOW, LIST_ROUTE, Edge
+from api.database import Batch, Database, Row, Unavailable
+from api.edge import LONGEST_ID, Edge, Published
 from api.memory import Memory
-from api.problems import PROBLEM, RETRY_AFTER, problem
+from api.problems import PROBLEM, problem
 from api.settings import Settings
 
 DASHBOARD = pathlib.Path(__file__).parent / "dashboard"
@@ -53,21 +53,15 @@ api = FastAPI(
 )
 
 
-def _database(request: Request) -> Database:
-    return request.app.state.database
-
-
 def _iso(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
         raise ValueError("a date is written YYYY-MM-DD")
     return value
 
 
-Warehouse = Annotated[Database, Depends(_database)]
-AdvertiserId = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$", description="As in the logs")]
-ModelName = Annotated[
-    str, Path(min_length=1, max_length=64, pattern=r"^[^\x00]+$", description="Capitals, - and _ make no difference")
-]
+Id = partial(Path, min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")
+AdvertiserId = Annotated[str, Id(description="As in the logs")]
+ModelName = Annotated[str, Id(description="Capitals, - and _ make no difference")]
 Day = Annotated[Date | None, BeforeValidator(_iso), Query(description="A published day; by default the newest")]
 
 
@@ -84,110 +78,86 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-KEPT: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names the ETag of what there is"}}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names the ETag of what there is"}}
 
 
 @api.get(
-    LIST_ROUTE,
+    "/recommendations/{advertiser_id}/{model}",
     response_model=schema.Recommendations,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="The list of a model for an advertiser",
 )
-async def recommendations(
-    request: Request, advertiser_id: AdvertiserId, model: ModelName, date: Day = None
-) -> Response:
+async def recommendations(advertiser_id: AdvertiserId, model: ModelName, date: Day = None) -> Response:
     """The products to show, best first: of the newest published day, or of `date`."""
-    row = await request.app.state.lists.fetch(advertiser_id, model, date)
-    if row is None:
-        detail = await _what_is_wrong(_database(request), advertiser_id, model, date)
-        raise HTTPException(404, detail)
-    body, version, lasting = row
-    return _json(request, body, version, FOR_GOOD if lasting else FOR_NOW)
+    return await _answer(api.state.lists.fetch(advertiser_id, model, date), advertiser_id, model, date)
 
 
 @api.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
-async def history(request: Request, database: Warehouse, advertiser_id: AdvertiserId) -> Response:
+async def history(advertiser_id: AdvertiserId) -> Response:
     """The lists of every model on the 7 days that end with the newest published day, newest first."""
-    row = await database.fetch("history", advertiser_id=advertiser_id)
-    if row is None:
-        raise HTTPException(404, await _what_is_wrong(database, advertiser_id))
-    return _json(request, *row)
+    return await _answer(api.state.database.fetch("history", advertiser_id=advertiser_id), advertiser_id)
 
 
 @api.get(
     "/stats",
     response_model=schema.Stats,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="Figures about the lists",
 )
 async def stats(
-    request: Request,
-    database: Warehouse,
     date: Day = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
     """Advertisers, events, how much lists vary, how far models agree, and what became of the lists the day after."""
-    row = await database.fetch("stats", limit=limit, date=date)
-    if row is None:
-        raise HTTPException(404, await _what_is_wrong(database, date=date))
-    return _json(request, *row)
+    return await _answer(api.state.database.fetch("stats", limit=limit, date=date), date=date)
 
 
 @api.get(
     "/stats/{advertiser_id}",
     response_model=schema.AdvertiserStats,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="Figures about the lists of an advertiser",
 )
-async def stats_advertiser(
-    request: Request, database: Warehouse, advertiser_id: AdvertiserId, date: Day = None
-) -> Response:
+async def stats_advertiser(advertiser_id: AdvertiserId, date: Day = None) -> Response:
     """The same for one advertiser, active on the newest published day, or on `date`."""
-    row = await database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
-    if row is None:
-        raise HTTPException(404, await _what_is_wrong(database, advertiser_id, date=date))
-    return _json(request, *row)
+    found = api.state.database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
+    return await _answer(found, advertiser_id, date=date)
 
 
 @api.get(
     "/advertisers",
     response_model=schema.Advertisers,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="The active advertisers",
 )
 async def advertisers(
-    request: Request,
-    database: Warehouse,
     date: Day = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="How many at most")] = 1000,
     after: Annotated[
-        str, Query(max_length=64, pattern=r"^[^\x00]*$", description="Those whose id sorts after this one (byte order)")
+        str,
+        Query(
+            max_length=LONGEST_ID, pattern=r"^[^\x00]*$", description="Those whose id sorts after this one (byte order)"
+        ),
     ] = "",
 ) -> Response:
     """Who was active on the newest published day, or on `date`, with the events of the day, in order of the id."""
-    row = await database.fetch("advertisers", date=date, limit=limit, after=after)
-    if row is None:
-        raise HTTPException(404, await _what_is_wrong(database, date=date))
-    return _json(request, *row)
+    return await _answer(api.state.database.fetch("advertisers", date=date, limit=limit, after=after), date=date)
 
 
 @api.get(
     "/models",
     response_model=schema.Models,
-    responses=KEPT | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="The models there are",
 )
-async def models(request: Request, database: Warehouse, date: Day = None) -> Response:
+async def models(date: Day = None) -> Response:
     """Which models have lists on the newest published day, or on `date`, and which SQL made them."""
-    row = await database.fetch("models", date=date)
-    if row is None:
-        raise HTTPException(404, await _what_is_wrong(database, date=date))
-    return _json(request, *row)
+    return await _answer(api.state.database.fetch("models", date=date), date=date)
 
 
 @api.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
@@ -196,8 +166,8 @@ async def live() -> dict[str, str]:
 
 
 @api.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")
-async def ready(database: Warehouse) -> dict[str, str | None]:
-    row = await database.fetch("ready")
+async def ready() -> dict[str, str | None]:
+    row = await api.state.database.fetch("ready")
     return {"status": "ready", "newest": row[0] if row else None}
 
 
@@ -225,17 +195,21 @@ class _Revalidated(StaticFiles):
 api.mount("/dashboard", _Revalidated(directory=DASHBOARD))
 
 
-def _json(request: Request, body: str, version: int, cache_control: str = FOR_NOW) -> Response:
-    """An answer made from this version of what is published; api.edge keeps it, and adds its ETag."""
-    request.scope["version"] = version
-    return Response(body, headers={"Cache-Control": cache_control}, media_type="application/json")
+async def _answer(
+    found: Awaitable[Row | None], advertiser_id: str | None = None, model: str | None = None, date: Date | None = None
+) -> Response:
+    """What is found: text, version and, of lists, whether it will stay; or what is wrong with what was asked for."""
+    try:
+        if row := await found:
+            return Published(*row)
+        return problem(404, await _what_is_wrong(advertiser_id, model, date))
+    except Unavailable as error:
+        return problem(503, str(error))
 
 
-async def _what_is_wrong(
-    database: Database, advertiser_id: str | None = None, model: str | None = None, date: Date | None = None
-) -> str:
+async def _what_is_wrong(advertiser_id: str | None, model: str | None, date: Date | None) -> str:
     """Why there is no answer, and what would have one."""
-    row = await database.fetch("what_exists", advertiser_id=advertiser_id)
+    row = await api.state.database.fetch("what_exists", advertiser_id=advertiser_id)
     assert row is not None
     models, first_day, last_day, last_active = row
     day = str(date or last_day)
@@ -263,7 +237,7 @@ async def _http_problem(request: Request, error: HTTPException) -> Response:
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
         detail = f"no page {request.url.path!r}; /docs lists what there is"
-    return problem(error.status_code, detail, dict(error.headers or {}))
+    return problem(error.status_code, detail, error.headers)
 
 
 @api.exception_handler(RequestValidationError)
@@ -279,10 +253,10 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 @api.exception_handler(Unavailable)
 async def _unavailable(request: Request, error: Unavailable) -> Response:
-    return problem(503, str(error), RETRY_AFTER)
+    return problem(503, str(error))
 
 
-app: ASGIApp = Edge(api)
+app: ASGIApp = Edge(api, quick=[recommendations])
 if settings.cors_origins:
     # Outside of the memory: which origin asked must not be remembered with an answer.
     app = CORSMiddleware(app, allow_origins=settings.cors_origins, allow_methods=["GET"])
