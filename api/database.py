@@ -22,7 +22,7 @@ EXECUTE = {
     for name, names in PARAMETERS.items()
 }
 
-PATIENCE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """How soon an idle connection is known to be dead whose server has vanished without a word (seconds; milliseconds)."""
 
 Row = tuple[Any, ...]
@@ -112,7 +112,7 @@ class Database:
                 connection_factory=Connection,
                 async_=True,
                 application_name="recommendations api",
-                **PATIENCE,
+                **KEEPALIVE,
                 # Every query looks a few keys up: planning it once for all keys is right, and most of its cost.
                 options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC "
                 "-c plan_cache_mode=force_generic_plan",
