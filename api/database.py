@@ -22,7 +22,12 @@ EXECUTE = {
     for name, names in PARAMETERS.items()
 }
 
-KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 """How soon an idle connection is known to be dead whose server has vanished without a word (seconds; milliseconds)."""
 
 Row = tuple[Any, ...]
@@ -183,7 +188,7 @@ class Batch:
                 answer.set_exception(error)
                 answer.exception()  # it has been seen, even if nobody waits for it any more
             return
-        found = {place: row for place, *row in rows}
+        found = {row[0]: row[1:] for row in rows}
         for place, answer in enumerate(waiting.values(), 1):
             answer.set_result(found.get(place))
 

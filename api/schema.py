@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 
 class Entry(BaseModel):
@@ -143,7 +144,7 @@ class Evaluation(Outcome):
     week: WeekOutcome
 
 
-EVALUATION = {
+EVALUATION: JsonDict = {
     "lists_of": "2024-11-29",
     "ctr": 0.031,
     "average_ctr": 0.024,
@@ -153,8 +154,15 @@ EVALUATION = {
     "meaningful": True,
     "week": {"days": 7, "lift": 1.31, "click_share": 0.17, "view_share": 0.11, "meaningful": True},
 }
-DAY_EVENTS = {"impressions": 41200, "clicks": 989, "ctr": 0.024, "views": 45100}
-WEEK_EVENTS = {"from": "2024-11-24", "days": 7, "impressions": 288400, "clicks": 6922, "ctr": 0.024, "views": 315700}
+DAY_EVENTS: JsonDict = {"impressions": 41200, "clicks": 989, "ctr": 0.024, "views": 45100}
+WEEK_EVENTS: JsonDict = {
+    "from": "2024-11-24",
+    "days": 7,
+    "impressions": 288400,
+    "clicks": 6922,
+    "ctr": 0.024,
+    "views": 315700,
+}
 
 
 class Stats(BaseModel):
@@ -251,7 +259,7 @@ class AdvertiserStats(BaseModel):
                     "agreement": [
                         {"models": ["TopCTR", "TopProduct"], "common": 4, "jaccard": 0.11, "rank_correlation": 0.2}
                     ],
-                    "totals": {"day": {"products": 200} | DAY_EVENTS, "week": WEEK_EVENTS},
+                    "totals": {"day": {"products": 200, **DAY_EVENTS}, "week": WEEK_EVENTS},
                     "evaluation": {"TopCTR": EVALUATION},
                 }
             ]
@@ -286,7 +294,7 @@ class Advertisers(BaseModel):
                     "date": "2024-11-30",
                     "active": 20,
                     "count": 1,
-                    "advertisers": [{"advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "products": 200} | DAY_EVENTS],
+                    "advertisers": [{"advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "products": 200, **DAY_EVENTS}],
                 }
             ]
         }

@@ -11,13 +11,13 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     """libpq URI of the warehouse, as a role that may read marts (recommendations_api)."""
-    pool_size: int = Field(8, ge=1)
+    pool_size: int = Field(default=8, ge=1)
     """Connections to the warehouse for answers, a process; one more asks for leases."""
-    pool_wait: float = Field(5.0, gt=0)
+    pool_wait: float = Field(default=5.0, gt=0)
     """Seconds that a request waits for a free connection before it gets 503."""
-    statement_timeout: float = Field(3.0, gt=0)
+    statement_timeout: float = Field(default=3.0, gt=0)
     """Seconds that a query may take before it is cancelled and the request gets 503."""
-    memory_mb: int = Field(32, ge=0)
+    memory_mb: int = Field(default=32, ge=0)
     """Answers kept in memory, MB, a process; 0 keeps none."""
     cors_origins: list[str] = []
     """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""
