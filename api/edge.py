@@ -30,8 +30,9 @@ ID = rf"[^/\x00]{{1,{LONGEST_ID}}}"
 MOST_AT_ONCE = 100
 """Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
 
-FOR_NOW = "public, max-age=0, stale-while-revalidate=30, stale-if-error=86400"
-"""Whoever has it asks whether it is still so, which costs a 304; a cache between may answer meanwhile."""
+FOR_NOW = "public, max-age=0, stale-if-error=86400"
+"""Whoever has it asks whether it is still so, which costs a 304. Only when no answer comes, or an error, may a cache
+between give what it has: as this program itself does while the warehouse is away, it is better than nothing."""
 
 FOR_GOOD = "public, max-age=86400, immutable"
 """A past day that was published once will not change, unless its logs are delivered again: hence a day, not a year."""

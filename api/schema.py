@@ -37,7 +37,7 @@ class Recommendations(BaseModel):
     date: Date = Field(description="The log day that the list was made from")
     count: int = Field(ge=0, le=20, description="Products on the list")
     recommendations: list[Entry] = Field(
-        description="Best first. TopCTR adds ctr, clicks, impressions; TopProduct adds views"
+        description="Best first, each with the figures of its model; `/models` names them"
     )
 
 
