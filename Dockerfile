@@ -8,6 +8,7 @@ RUN python -m venv /opt/venv \
 FROM python:3.11-slim-bookworm
 RUN useradd --system --no-create-home --uid 10001 api
 COPY --from=build /opt/venv /opt/venv
+COPY VERSION /srv/VERSION
 COPY api /srv/api
 # The authorities of RDS's certificates, where `make image` has put them (deploy/ca/README.md).
 COPY deploy/ca /srv/ca

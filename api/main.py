@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import schema
+from api import VERSION, schema
 from api.database import Batch, Database, Row, Unavailable
 from api.edge import LONGEST_ID, Edge, Published
 from api.memory import Memory
@@ -47,7 +47,7 @@ api = FastAPI(
     title="Recommendations",
     description="Which products to show for an advertiser: the lists published every night. "
     "A trailing slash makes no difference. Errors are RFC 9457 problem details.",
-    version="1",
+    version=VERSION,
     lifespan=lifespan,
     redirect_slashes=False,
 )
@@ -162,7 +162,7 @@ async def models(date: Day = None) -> Response:
 
 @api.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
 async def live() -> dict[str, str]:
-    return {"status": "live"}
+    return {"status": "live", "version": VERSION}
 
 
 @api.get("/health/ready", response_model=schema.Ready, responses=_problems(414, 503), summary="Can it answer requests?")

@@ -375,6 +375,7 @@ class Problem(BaseModel):
 
 class Live(BaseModel):
     status: str = Field(examples=["live"])
+    version: str = Field(description="Of the program that answers", examples=["0.1.0"])
 
 
 class Ready(BaseModel):

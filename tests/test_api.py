@@ -247,10 +247,12 @@ def test_a_wrong_request_is_told_what_would_be_right(
 
 
 def test_health_metrics_and_documentation(reader: httpx.Client) -> None:
-    assert reader.get("/health/live").json() == {"status": "live"}
+    version = (PROJECT / "VERSION").read_text().strip()
+    assert reader.get("/health/live").json() == {"status": "live", "version": version}
     assert reader.get("/health/ready/").json() == {"status": "ready", "newest": DAY}
     assert reader.get("/docs").status_code == 200
     document = reader.get("/openapi.json").json()
+    assert document["info"]["version"] == version
     assert {"/recommendations/{advertiser_id}/{model}", "/history/{advertiser_id}", "/stats"} <= set(document["paths"])
     reader.get("/recommendations/ACME/TopCTR").raise_for_status()
     assert 'route="/recommendations/{advertiser_id}/{model}"' in reader.get("/metrics").text

@@ -20,6 +20,7 @@ import pytest
 from conftest import Night, Warehouse
 from test_secrets import TlsFront, tls_front
 
+from elt.settings import PROJECT
 from local.airflow import free_port
 from local.postgres import MASTER
 
@@ -107,6 +108,7 @@ def test_it_serves_with_nothing_but_the_variables_of_the_template(
 ) -> None:
     _, url = serving
     assert httpx.get(f"{url}/health/ready").json()["status"] == "ready"
+    assert httpx.get(f"{url}/health/live").json()["version"] == (PROJECT / "VERSION").read_text().strip()
     assert httpx.get(f"{url}/recommendations/ACME/TopCTR").json()["count"] == 20
     assert "dashboard/page.js" in httpx.get(f"{url}/").text
     assert httpx.get(f"{url}/dashboard/page.js").status_code == 200
