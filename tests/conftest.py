@@ -25,7 +25,10 @@ from local.airflow import free_port
 from local.postgres import MASTER, Postgres
 
 DAY = "2024-11-20"
-MODELS = ["SmoothedCTR", "TopCTR", "TopProduct"]
+MODELS = [model.name for model in sql.models()]
+"""By file name. Answers and what PostgreSQL sorts go by name: sorted(MODELS)."""
+ORDINARY_LISTS = 40
+"""Rows a model's lists of `ordinary_logs` have: 20 of 25 products, for each of two advertisers."""
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
 URIS = ("advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri")

@@ -1,6 +1,7 @@
 """The DAG, three ways: imported, by `airflow dags test`, and through the real scheduler with LocalExecutor."""
 
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from conftest import DAY, MODELS, URIS, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, ordinary_logs
 
 from elt.settings import PROJECT
 from elt.warehouse import lock_day, lock_model
@@ -42,11 +43,10 @@ def dag() -> Any:
 
 def test_it_has_the_names_and_the_order_of_the_contract(dag: Any) -> None:
     assert dag.dag_id == "recommendations"
+    assert {"SmoothedCTR", "TopCTR", "TopProduct"} <= set(MODELS)
     assert {task: set(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
-        "FiltrarDatos": {"SmoothedCTR", "TopCTR", "TopProduct"},
-        "SmoothedCTR": {"DBWriting"},
-        "TopCTR": {"DBWriting"},
-        "TopProduct": {"DBWriting"},
+        "FiltrarDatos": set(MODELS),
+        **{model: {"DBWriting"} for model in MODELS},
         "DBWriting": set(),
     }
 
@@ -123,7 +123,7 @@ def migrated(environment: dict[str, str]) -> dict[str, str]:
 
 
 NEW_MODEL = """\
--- MostClicked: the products of an advertiser with the most clicks of the day.
+-- ClickedToday: the products of an advertiser with the most clicks of the day.
 -- Grain: advertiser, rank. Parameters: ds, the log day.
 SELECT
     ranked.advertiser_id,
@@ -152,27 +152,24 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
     for part in ("dags", "elt", "sql"):
         shutil.copytree(PROJECT / part, copy / part)
     shutil.copy(PROJECT / "VERSION", copy)
-    (copy / "sql" / "models" / "most_clicked.sql").write_text(NEW_MODEL)
+    (copy / "sql" / "models" / "clicked_today.sql").write_text(NEW_MODEL)
     env = migrated | {"PYTHONPATH": str(copy), "AIRFLOW__CORE__DAGS_FOLDER": str(copy / "dags")}
 
     done = run_airflow(env, "dags", "test", "recommendations", DAY)
     assert done.returncode == 0, done.stdout[-3000:]
     assert delivered.warehouse.rows("SELECT model, date::text FROM marts.publications ORDER BY model") == [
-        ("MostClicked", DAY),
-        ("SmoothedCTR", DAY),
-        ("TopCTR", DAY),
-        ("TopProduct", DAY),
+        (model, DAY) for model in sorted(["ClickedToday", *MODELS])
     ]
     port = airflow.free_port()
     with serve(port, delivered.warehouse.url("recommendations_api"), tmp_path / "api.log"):
         api = httpx.Client(base_url=f"http://127.0.0.1:{port}")
-        answer = api.get("/recommendations/ACME/most-clicked").json()
-        assert (answer["model"], answer["count"]) == ("MostClicked", 20)
+        answer = api.get("/recommendations/ACME/clicked-today").json()
+        assert (answer["model"], answer["count"]) == ("ClickedToday", 20)
         assert answer["recommendations"][0] == {"rank": 1, "product_id": "p04", "clicks": 4}
-        assert set(api.get("/history/ACME").json()["history"][DAY]) == {"MostClicked", *MODELS}
-        assert len(api.get("/stats").json()["agreement"]) == 2 * 6
+        assert set(api.get("/history/ACME").json()["history"][DAY]) == {"ClickedToday", *MODELS}
+        assert len(api.get("/stats").json()["agreement"]) == 2 * math.comb(len(MODELS) + 1, 2)
     keys = [item["Key"] for item in delivered.s3.list_objects_v2(Bucket=delivered.bucket)["Contents"]]
-    assert f"intermediate/date={DAY}/MostClicked.csv.gz" in keys
+    assert f"intermediate/date={DAY}/ClickedToday.csv.gz" in keys
 
     migrate = subprocess.run(
         [sys.executable, "-m", "elt", "migrate"],
@@ -182,9 +179,9 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
         env=os.environ | env | {"DATABASE_URL": delivered.warehouse.url(MASTER)},
         cwd=copy,
     )
-    assert migrate.stdout == "made the view marts.most_clicked of sql/models/most_clicked.sql\n"
+    assert migrate.stdout == "made the view marts.clicked_today of sql/models/clicked_today.sql\n"
     assert delivered.warehouse.rows(
-        "SELECT rank, product_id, clicks FROM marts.most_clicked WHERE advertiser_id = 'ACME' ORDER BY rank LIMIT 1",
+        "SELECT rank, product_id, clicks FROM marts.clicked_today WHERE advertiser_id = 'ACME' ORDER BY rank LIMIT 1",
         role="recommendations_analyst",
     ) == [(1, "p04", 4)]
 
@@ -226,7 +223,9 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
     wait_for(lambda: published(warehouse) == set(days), client, days)
     wait_for(lambda: all(task["state"] == "success" for task in client.tasks("recommendations", days)), client, days)
     tasks = client.tasks("recommendations", days)
-    assert len(tasks) == 15
+    assert {(task["day"], task["task_id"]) for task in tasks} == {
+        (day, name) for day in days for name in ("FiltrarDatos", *MODELS, "DBWriting")
+    }
     assert_no_secret_was_written(warehouse, tmp_path / "airflow")
 
     # Logs that have not come yet: the first task waits for them.
@@ -239,8 +238,9 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
     wait_for(lambda: states().get("FiltrarDatos") == "up_for_retry", client, [late])
     assert {states()[task] for task in (*MODELS, "DBWriting")} == {None}
     assert {task["try_number"] for task in tasks} == {1}
+    rows = (ORDINARY_LISTS * len(MODELS),)
     for day in days:
-        assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [(120,)]
+        assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [rows]
 
 
 def assert_no_secret_was_written(warehouse: Warehouse, airflow_home: Path) -> None:
@@ -284,8 +284,9 @@ def test_a_task_killed_at_every_step_is_retried_by_airflow(
     wait_for(lambda: published(warehouse) == {yesterday}, client, days)
     wait_for(lambda: all(t["state"] == "success" for t in client.tasks("recommendations", [yesterday])), client, days)
     tries = {t["task_id"]: t["try_number"] for t in client.tasks("recommendations", [yesterday])}
-    assert tries == {"FiltrarDatos": 2, "SmoothedCTR": 1, "TopCTR": 2, "TopProduct": 1, "DBWriting": 2}
-    assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", yesterday) == [(120,)]
+    assert tries == dict.fromkeys(MODELS, 1) | {"FiltrarDatos": 2, "TopCTR": 2, "DBWriting": 2}
+    rows = (ORDINARY_LISTS * len(MODELS),)
+    assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", yesterday) == [rows]
     chaos.figures.append(
         "kill -9 of Airflow's task process: FiltrarDatos, TopCTR, DBWriting, each retried by Airflow to success"
     )

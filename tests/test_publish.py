@@ -4,7 +4,7 @@ import json
 
 import psycopg2
 import pytest
-from conftest import DAY, MODELS, Night, ordinary_logs
+from conftest import DAY, MODELS, ORDINARY_LISTS, Night, ordinary_logs
 
 import elt.warehouse
 from elt import sql, steps
@@ -24,9 +24,7 @@ def everything(night: Night) -> dict[str, list]:
         "marts.daily",
         "marts.advertiser_evaluation",
         "marts.evaluation",
-        "marts.top_ctr",
-        "marts.top_product",
-        "marts.smoothed_ctr",
+        *(f"marts.{model.relation}" for model in sql.models()),
         "staging.product_daily",
         "staging.accounting",
         "staging.source_objects",
@@ -41,7 +39,7 @@ def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
         key: delivered.object(f"intermediate/date={DAY}/{key}.csv.gz")
         for key in (*MODELS, "ads_views", "product_views")
     }
-    assert len(before["marts.recommendations"]) == 120
+    assert len(before["marts.recommendations"]) == ORDINARY_LISTS * len(MODELS)
     assert delivered.run() == []
     assert everything(delivered) == before
     assert delivered.run(reload=True) == []
@@ -135,14 +133,14 @@ def test_models_built_from_another_load_are_not_published_together(delivered: Ni
     delivered.rank()
     delivered.deliver(*ordinary_logs(shift=1))
     delivered.load()
-    with pytest.raises(NotYet, match="SmoothedCTR, TopCTR, TopProduct: not built from the day's newest load"):
+    with pytest.raises(NotYet, match=f"{', '.join(sorted(MODELS))}: not built from the day's newest load"):
         delivered.publish()
     delivered.rank()
     assert delivered.publish() == MODELS
 
 
 def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
-    with pytest.raises(PipelineError, match=r"SmoothedCTR: 2024-11-20 is not loaded; FiltrarDatos loads it"):
+    with pytest.raises(PipelineError, match=f"{MODELS[0]}: 2024-11-20 is not loaded; FiltrarDatos loads it"):
         delivered.rank()
 
 
@@ -188,6 +186,8 @@ def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
 
 
 EARLIER = "2024-11-18"
+LOOKING_BACK = sorted(model.name for model in sql.models() if model.looks_back >= 2)
+"""On EARLIER, two days before DAY."""
 
 
 def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back_on_it(delivered: Night) -> None:
@@ -199,7 +199,9 @@ def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back
     assert {row[6] for row in delivered.smoothed_ctr()} == {1}, "a list of one day's counts"
     delivered.load(EARLIER)
     query = "SELECT date::text, model, newly_loaded::text FROM marts.outdated_lists"
-    assert delivered.warehouse.rows(query, role="recommendations_analyst") == [(DAY, "SmoothedCTR", EARLIER)]
+    assert delivered.warehouse.rows(query, role="recommendations_analyst") == [
+        (DAY, name, EARLIER) for name in LOOKING_BACK
+    ]
     delivered.rank(EARLIER)
     delivered.publish(EARLIER)
     before = everything(delivered)
@@ -238,7 +240,7 @@ def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(deliv
         with pytest.raises(KeyboardInterrupt):
             delivered.catch_up(EARLIER)
     assert delivered.warehouse.rows("SELECT date::text, model, newly_loaded FROM marts.outdated_lists") == [
-        (DAY, "SmoothedCTR", None)
+        (DAY, name, None) for name in LOOKING_BACK
     ]
     assert delivered.catch_up(EARLIER) == [DAY]
     assert {row[6] for row in delivered.smoothed_ctr()} == {2}

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from datetime import date, timedelta
 
-from conftest import MODELS, Night, ordinary_logs
+from conftest import MODELS, ORDINARY_LISTS, Night, ordinary_logs
 from oracle import smoothed_ctr, top_ctr, top_product
 
+from elt import sql
 from elt.settings import PROJECT
 
 DAYS = [f"2024-11-{n}" for n in (16, 17, 18, 19, 20)]
+PRODUCTS = ORDINARY_LISTS * len(MODELS)
 
 
 def rebuild(night: Night, s3_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,12 +31,14 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
     done = rebuild(night, s3_url, "--from", DAYS[1], "--to", DAYS[3])
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line[:10] for line in lines] == [f"2024-11-{n}" for n in range(11, 20)] + [DAYS[4]]
-    assert "nothing to look back on: no line of 2024-11-11 yet" in lines[0]
-    assert lines[5] == f"{DAYS[0]}  loaded, to look back on"
-    for line in lines[6:9]:
-        assert f"  loaded, ranked 120 products, published {', '.join(MODELS)}" in line
-    assert lines[9].startswith(f"{DAYS[4]}  ranked and published again")
+    back = max(model.looks_back for model in sql.models())
+    earlier = [str(date.fromisoformat(DAYS[1]) - timedelta(n)) for n in range(back, 0, -1)]
+    assert [line[:10] for line in lines] == [*earlier, *DAYS[1:]]
+    assert f"nothing to look back on: no line of {earlier[0]} yet" in lines[0]
+    assert lines[back - 1] == f"{DAYS[0]}  loaded, to look back on"
+    for line in lines[back:-1]:
+        assert f"  loaded, ranked {PRODUCTS} products, published {', '.join(MODELS)}" in line
+    assert lines[-1].startswith(f"{DAYS[4]}  ranked and published again")
 
     counts: dict[tuple[str, str, str], tuple[int, int]] = {}
     for advertiser, product, kind, day in ads:
@@ -49,7 +54,7 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
 
     again = rebuild(night, s3_url, "--from", DAYS[2], "--to", DAYS[3])
     assert again.returncode == 0
-    assert again.stdout.count("was loaded, ranked 120 products, published already, nothing changed") == 2
+    assert again.stdout.count(f"was loaded, ranked {PRODUCTS} products, published already, nothing changed") == 2
 
 
 def test_a_day_that_fails_is_named_and_does_not_stop_the_others(night: Night, s3_url: str) -> None:
