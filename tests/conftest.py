@@ -6,6 +6,8 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,20 @@ class Warehouse:
         postgres.provision(name)
         migrate(self.url(MASTER))
         postgres.let_log_in(*ROLES)
+
+    def copy(self, name: str) -> "Warehouse":
+        """A database like this one, in a quarter of the time that migrating takes. Nobody may be connected to this."""
+        made = copy(self)
+        made.name = name
+        with closing(psycopg2.connect(self.postgres.url("postgres", "postgres"))) as conn, conn.cursor() as cursor:
+            conn.autocommit = True
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {self.name} OWNER {MASTER}")
+            # Who may connect is not copied with it.
+            rights = "SELECT datacl FROM pg_database WHERE datname = %s"
+            cursor.execute(f"UPDATE pg_database SET datacl = ({rights}) WHERE datname = %s", (self.name, name))
+        # Roles are the server's: an earlier test may have changed a password.
+        self.postgres.let_log_in(*ROLES)
+        return made
 
     def url(self, role: str) -> str:
         return self.postgres.url(role, self.name)
@@ -173,9 +189,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_warehouse(postgres: Postgres) -> Warehouse:
+    """For copies: nothing is written into it, and nobody stays connected to it."""
+    made = Warehouse(postgres, "migrated")
+    with closing(psycopg2.connect(postgres.url("postgres", "postgres"))) as conn, conn.cursor() as cursor:
+        # yoyo leaves its connection to the garbage collector.
+        cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (made.name,))
+    return made
+
+
 @pytest.fixture
-def warehouse(postgres: Postgres) -> Warehouse:
-    return Warehouse(postgres, f"test_{next(names)}")
+def warehouse(migrated_warehouse: Warehouse) -> Warehouse:
+    return migrated_warehouse.copy(f"test_{next(names)}")
 
 
 @pytest.fixture(scope="session")
