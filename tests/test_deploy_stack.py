@@ -17,7 +17,7 @@ from moto import mock_aws
 from deploy import stack
 from elt.settings import PROJECT
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+pytestmark = [pytest.mark.model_blind, pytest.mark.filterwarnings("ignore:Tried to parse")]
 HEAD = "c" * 40
 
 

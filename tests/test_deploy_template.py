@@ -20,6 +20,8 @@ from deploy import machine
 from elt.settings import PROJECT
 from local.postgres import MASTER, Postgres
 
+pytestmark = pytest.mark.model_blind
+
 TEMPLATE = cloud.template()
 RESOURCES = TEMPLATE["Resources"]
 UNITS = sorted((PROJECT / "deploy" / "systemd").glob("*.service"))

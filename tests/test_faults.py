@@ -26,7 +26,7 @@ from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.model_blind, pytest.mark.timeout(1500)]
 
 chance = random.Random(20241120)
 

@@ -16,6 +16,8 @@ from elt import s3 as objects
 from elt.errors import NotYet, PipelineError
 from elt.lines import LONGEST_LINE, REPEATED
 
+pytestmark = pytest.mark.model_blind
+
 HEADER = b"advertiser_id,product_id,date"
 LINES = [f"ACME,p{n},{DAY}".encode() for n in range(5)]
 

@@ -23,6 +23,8 @@ from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
 
+pytestmark = pytest.mark.model_blind
+
 BEFORE = "2024-11-19"
 
 

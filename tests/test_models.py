@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from datetime import date, timedelta
 
+import pytest
 from conftest import DAY, Night, Warehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from psycopg2.extras import execute_values
 
 from elt import sql
 from local.postgres import MASTER
+
+pytestmark = pytest.mark.usefixtures("nobody_reads")
 
 BEFORE, AFTER = "2024-11-19", "2024-11-21"
 

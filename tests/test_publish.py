@@ -10,6 +10,8 @@ import elt.warehouse
 from elt import sql, steps
 from elt.errors import NotYet, PipelineError
 
+pytestmark = pytest.mark.usefixtures("nobody_reads")
+
 
 def everything(night: Night) -> dict[str, list]:
     tables = (

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from datetime import date, timedelta
 
+import pytest
 from conftest import MODELS, ORDINARY_LISTS, Night, ordinary_logs
 from oracle import smoothed_ctr, top_ctr, top_product
 
 from elt import sql
 from elt.settings import PROJECT
+
+pytestmark = pytest.mark.usefixtures("nobody_reads")
 
 DAYS = [f"2024-11-{n}" for n in (16, 17, 18, 19, 20)]
 PRODUCTS = ORDINARY_LISTS * len(MODELS)

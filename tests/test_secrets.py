@@ -27,6 +27,8 @@ from elt.settings import PROJECT, Settings, load_settings
 from local.airflow import free_port
 from local.api import serve
 
+pytestmark = pytest.mark.model_blind
+
 SOME: dict[str, Any] = dict.fromkeys(URIS, "s3://b/k")
 
 

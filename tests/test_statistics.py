@@ -18,6 +18,8 @@ from api.database import QUERIES
 from elt import sql, steps
 from elt.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("nobody_reads")
+
 ADVERTISERS = ["ACME", "BOLT", "acme", "ÄTNA"]
 PRODUCTS = [f"p{n:02}" for n in range(26)]
 
