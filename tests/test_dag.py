@@ -186,6 +186,7 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
     ) == [(1, "p04", 4)]
 
 
+@pytest.mark.model_blind
 def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migrated: dict[str, str]) -> None:
     delivered.put("ads_views", "advertiser,product,type,date\n")
     done = run_airflow(migrated, "dags", "test", "recommendations", DAY)

@@ -98,6 +98,7 @@ def weeks(draw):
     return lists, counts
 
 
+@pytest.mark.model_blind
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(week=weeks())
 def test_smoothed_rates_are_what_exact_fractions_give(warehouse: Warehouse, week) -> None:
