@@ -4,10 +4,13 @@ import csv
 import gzip
 import io
 import random
+import threading
 import zlib
+from datetime import date
 
 import pytest
-from conftest import DAY, Night, as_csv, ordinary_logs
+from chaos import FaultyProxy
+from conftest import DAY, Night, as_csv, ordinary_logs, s3_client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +184,80 @@ def test_a_redelivered_log_is_noticed(delivered: Night) -> None:
     delivered.put("product_views", b"\n".join([HEADER, *LINES]))
     assert delivered.load() is True
     assert delivered.accounting("product_views")["delivered"] == 5
+
+
+def test_a_log_that_is_replaced_between_listing_and_reading_is_not_read(delivered: Night, s3_url: str) -> None:
+    delivered.run()
+    before = delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1")
+    delivered.put("product_views", b"\n".join([HEADER, *LINES]))
+    replaced_by = [b"\n".join([HEADER, *LINES[:3]])]
+    working, delivered.s3 = delivered.s3, s3_client(s3_url, attempts=3)
+
+    def replace(params: dict, **_) -> None:
+        if params["url_path"] == "/product_views" and replaced_by:
+            working.put_object(Bucket=delivered.bucket, Key="product_views", Body=replaced_by.pop())
+
+    delivered.s3.meta.events.register("before-call.s3.GetObject", replace)
+    with pytest.raises(NotYet, match=r"/product_views: the object was replaced while it was being read"):
+        delivered.run()
+    assert replaced_by == []
+    assert delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1") == before
+    delivered.run()
+    assert delivered.accounting("product_views")["delivered"] == 3, "the retry reads what is there now"
+
+
+def test_a_log_that_is_replaced_while_a_broken_connection_resumes_is_not_mixed(delivered: Night, s3_url: str) -> None:
+    """Both versions are of one length, so that the rest of one would fit the beginning of the other."""
+    delivered.run()
+    before = delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1")
+    old, new = (
+        b"\n".join([HEADER, *(f"ACME,{version}{n:05},{DAY}".encode() for n in range(20_000))])
+        for version in ("old", "new")
+    )
+    delivered.put("product_views", old)
+    host, port = s3_url.removeprefix("http://").split(":")
+    working, lock, replaced = delivered.s3, threading.Lock(), []
+
+    def reset_once_then_replace() -> int | None:
+        """After 64 kB: of the objects only this one is so long."""
+        with lock:
+            if not proxy.injected:
+                return 64
+            if not replaced:
+                replaced.append(working.put_object(Bucket=delivered.bucket, Key="product_views", Body=new))
+            return None
+
+    proxy = FaultyProxy((host, int(port)), reset_once_then_replace)
+    delivered.s3 = s3_client(proxy.url, attempts=3)
+    with pytest.raises(NotYet, match=r"/product_views: the object was replaced while it was being read"):
+        delivered.run()
+    proxy.shutdown()
+    assert (dict(proxy.injected), len(replaced)) == ({"reset": 1}, 1)
+    assert delivered.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1") == before
+    delivered.s3 = working
+    delivered.run()
+    assert set(views_of(delivered)) == {f"new{n:05}" for n in range(20_000)}
+
+
+def test_an_advertiser_that_the_active_list_names_twice_is_active_once(delivered: Night) -> None:
+    def results() -> list:
+        rows = delivered.warehouse.rows
+        return [
+            delivered.lists(),
+            rows("TABLE staging.active_advertisers ORDER BY 1, 2"),
+            rows("TABLE marts.active_advertisers ORDER BY 1, 2"),
+            rows("TABLE marts.advertiser_daily ORDER BY 1, 2"),
+            rows("TABLE marts.daily"),
+            rows("TABLE staging.accounting ORDER BY source"),
+            [delivered.object(f"intermediate/date={DAY}/{log}.csv.gz") for log in ("ads_views", "product_views")],
+        ]
+
+    delivered.run()
+    once = results()
+    assert once[1] == once[2] == [(date.fromisoformat(DAY), "ACME"), (date.fromisoformat(DAY), "BOLT")]
+    delivered.put("advertiser_ids", 'advertiser_id\nACME\nBOLT\nACME\r\n"BOLT"\nACME\n')
+    delivered.run()
+    assert results() == once
 
 
 @pytest.mark.parametrize(
