@@ -1,6 +1,7 @@
 """DBWriting and the models: one transaction, audited, the same the second time."""
 
 import json
+from datetime import date, timedelta
 
 import psycopg2
 import pytest
@@ -98,6 +99,40 @@ def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night
     told = [json.loads(notice.payload) for notice in listener.notifies]
     listener.close()
     assert told == [{"date": DAY, "model": model} for model in MODELS]
+
+
+def test_a_log_delivered_again_with_the_same_events_changes_what_is_said_of_the_lists_and_not_the_lists(
+    delivered: Night,
+) -> None:
+    """Its lines in another order: other bytes, another ETag."""
+    rows = delivered.warehouse.rows
+    lists = "SELECT xmin::text, ctid::text, t::text FROM marts.recommendations AS t ORDER BY 3"
+    said = (
+        "SELECT model, revision, published_at, sources, lists_hash, row_count, accounting, days_read "
+        "FROM marts.publications ORDER BY model"
+    )
+    delivered.run()
+    lists_before, before = rows(lists), rows(said)
+    active, views, ads = ordinary_logs()
+    delivered.deliver(active, views, ads[::-1])
+    listener = psycopg2.connect(delivered.warehouse.url("recommendations_api"))
+    listener.autocommit = True
+    with listener.cursor() as cursor:
+        cursor.execute("LISTEN recommendations_published")
+        assert delivered.run() == MODELS
+        cursor.execute("SELECT 1")
+    listener.poll()
+    told = [json.loads(notice.payload) for notice in listener.notifies]
+    listener.close()
+    assert told == [{"date": DAY, "model": model} for model in MODELS]
+    assert rows(lists) == lists_before, "not even written anew"
+    etag = delivered.s3.head_object(Bucket=delivered.bucket, Key="ads_views")["ETag"].strip('"')
+    after = rows(said)
+    for (model, revision, published_at, sources, *made), now in zip(before, after, strict=True):
+        expected = [source | ({"etag": etag} if source["source"] == "ads_views" else {}) for source in sources]
+        assert expected != sources
+        assert now == (model, revision + 1, now[2], expected, *made)
+        assert now[2] > published_at
 
 
 @pytest.mark.parametrize(
@@ -249,6 +284,44 @@ def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(deliv
     assert delivered.warehouse.rows("TABLE marts.outdated_lists") == []
 
 
+def test_a_retry_takes_up_what_is_ranked_again_up_to_30_days_later(night: Night) -> None:
+    """30 days are as far as a model may look back: what lies later was not ranked again because of this day."""
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(32)]
+    newly_loaded, last, too_late = days[29:]
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(days[29:])]
+    night.deliver(logs[0][0], [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]])
+    for day in (too_late, last):
+        night.load(day)
+        night.rank(day)
+        night.publish(day)
+    night.load(newly_loaded)
+    for day in (last, too_late):
+        night.rank(day)
+    query = "SELECT date::text, model, newly_loaded FROM marts.outdated_lists ORDER BY 1"
+    assert night.warehouse.rows(query) == [(last, "SmoothedCTR", None), (too_late, "SmoothedCTR", None)]
+    assert night.catch_up(str(date.fromisoformat(DAY) - timedelta(1))) == [], "31 and 32 days before"
+    assert night.catch_up(DAY) == [last]
+    assert {row[6] for row in night.smoothed_ctr(last)} == {2}
+    assert night.warehouse.rows(query) == [(too_late, "SmoothedCTR", None)]
+    assert night.catch_up(too_late) == [too_late]
+    assert {row[6] for row in night.smoothed_ctr(too_late)} == {3}
+    assert night.warehouse.rows(query) == []
+
+
+def test_a_retry_leaves_what_is_ranked_again_of_earlier_days_to_the_runs_of_those(night: Night) -> None:
+    """They do not look back on the retried day."""
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(3)]
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(days)]
+    night.deliver(logs[0][0], [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]])
+    night.run(days[1])
+    night.load(days[0])
+    night.rank(days[1])
+    night.run(days[2])
+    query = "SELECT date::text, model, newly_loaded FROM marts.outdated_lists"
+    assert night.warehouse.rows(query) == [(days[1], "SmoothedCTR", None)]
+    assert night.catch_up(days[0]) == [days[1]]
+
+
 def test_a_model_that_is_newer_than_the_day_is_ranked_too_when_the_day_is_caught_up_with(delivered: Night) -> None:
     active, views, ads = ordinary_logs()
     _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
@@ -321,3 +394,39 @@ def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night:
     night.change(keep_days=10_000)
     night.forget()
     assert kept() == after
+
+
+def test_candidates_that_are_not_published_yet_outlive_their_time(delivered: Night) -> None:
+    """A retry of DBWriting may still publish them, however late."""
+    delivered.run()
+    published = delivered.lists()
+    delivered.deliver(*ordinary_logs(shift=2))
+    delivered.load()
+    delivered.rank()
+    delivered.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    delivered.change(keep_working_days=30)
+    delivered.forget()
+    assert delivered.warehouse.rows("SELECT model, count(*) FROM models.candidates GROUP BY model ORDER BY 1") == [
+        (model, 40) for model in MODELS
+    ]
+    assert delivered.lists() == published
+    assert delivered.publish() == MODELS
+    assert [rows != before for rows, before in zip(delivered.lists(), published, strict=True)] == [True] * 3
+    assert [len(rows) for rows in delivered.lists()] == [40] * 3
+    delivered.forget()
+    assert delivered.warehouse.rows("TABLE models.candidates") == [], "published: what they say is in marts"
+
+
+def test_a_run_does_not_delete_the_day_that_it_has_just_published(night: Night) -> None:
+    """Published again from the load of long ago, by other SQL: it is not loaded anew."""
+    for day in ("2024-09-01", DAY):
+        night.deliver(*ordinary_logs(day))
+        night.run(day)
+    night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    night.change(keep_days=60, keep_working_days=30)
+    night.forget("2024-09-01")
+    assert [len(rows) for rows in night.lists("2024-09-01")] == [40] * 3
+    assert night.warehouse.rows("SELECT min(date)::text FROM staging.loads") == [("2024-09-01",)]
+    night.forget(DAY)
+    assert night.lists("2024-09-01") == ([], [], [])
+    assert night.warehouse.rows("SELECT min(date)::text FROM staging.loads") == [(DAY,)]
