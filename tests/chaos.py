@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import Night
+from conftest import Night, Warehouse
+
+from local.postgres import MASTER
 
 LONG = bool(os.environ.get("CHAOS"))
 
@@ -85,6 +87,15 @@ def night_process(night: Night, s3_url: str, day: str) -> subprocess.Popen[str]:
     assert process.stdout
     assert process.stdout.readline() == "ready\n", process.stderr and process.stderr.read()
     return process
+
+
+def set_read_only(warehouse: Warehouse, read_only: bool) -> None:
+    """What new connections meet, as at a server that was the standby a moment ago."""
+    setting = "on" if read_only else "off"
+    warehouse.rows(
+        f"SET TRANSACTION READ WRITE; ALTER DATABASE {warehouse.name} SET default_transaction_read_only = {setting}",
+        role=MASTER,
+    )
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):

@@ -20,8 +20,11 @@ import httpx
 import psutil
 import psycopg2
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, ordinary_logs
 
+from elt import sql, steps
+from elt.errors import NotYet
 from elt.settings import PROJECT
 from elt.warehouse import lock_day, lock_model
 from local import airflow
@@ -97,6 +100,28 @@ def test_the_machine_on_aws_runs_airflow_as_it_is_run_here(tmp_path: Path) -> No
     assert {"AIRFLOW__CORE__PARALLELISM", "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"} <= shared
     different = {name for name in shared if here[name] != there[name]}
     assert different == {"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL"}
+
+
+def test_only_what_waiting_may_cure_is_left_to_the_retries(
+    delivered: Night, s3_url: str, dag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps are the real ones; of Airflow only the context is made up."""
+    for name, value in delivered.environment(s3_url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW_CONN_RECOMMENDATIONS_DB", delivered.warehouse.url("recommendations_pipeline"))
+    of_the_file = dag.get_task("FiltrarDatos").python_callable.__globals__
+    monkeypatch.setitem(of_the_file, "get_current_context", lambda: {"ds": DAY})
+    run_step, models = of_the_file["run_step"], sql.models()
+
+    with pytest.raises(AirflowFailException, match=r"SmoothedCTR: 2024-11-20 is not loaded"):
+        run_step(steps.build_model, model=models[0], s3=delivered.s3)
+    with pytest.raises(NotYet, match="not built from the day's newest load"):
+        run_step(steps.publish, models=models, run_id="test")
+    chaos.set_read_only(delivered.warehouse, True)
+    with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+        run_step(steps.filter_events, s3=delivered.s3, run_id="test")
+    chaos.set_read_only(delivered.warehouse, False)
+    assert run_step(steps.filter_events, s3=delivered.s3, run_id="test") is True
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale
+from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only
 from conftest import DAY, Night, Warehouse, ordinary_logs, s3_client
 
 from elt.errors import NotYet, PipelineError
@@ -151,6 +151,21 @@ def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(delivered: N
     admin.close()
     assert reader.seen <= versions[0] | versions[1]
     figures.append(f"dropped connections: {drops} times, {lost} runs failed, every retry succeeded")
+
+
+def test_a_server_that_is_read_only_after_a_failover_is_left_to_the_retries(delivered: Night) -> None:
+    """Nothing is wrong with the SQL, so no file is blamed: the error is PostgreSQL's own."""
+    delivered.run()
+    before = delivered.lists()
+    delivered.deliver(*ordinary_logs(shift=1))
+    steps = (delivered.load, delivered.rank, delivered.publish, delivered.forget)
+    for step in steps:
+        set_read_only(delivered.warehouse, True)
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            step()
+        set_read_only(delivered.warehouse, False)
+        step()
+        assert (delivered.lists() == before) is (steps.index(step) < 2)
 
 
 def test_an_s3_that_fails_for_a_while_is_outlasted(delivered: Night, s3_url: str) -> None:
