@@ -5,6 +5,7 @@ import os
 import sys
 from datetime import date
 from getpass import getpass
+from typing import Any
 
 import boto3
 import psycopg2
@@ -12,11 +13,11 @@ from botocore.exceptions import BotoCoreError
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import encrypt_password
 
+from elt import warehouse
 from elt.errors import PipelineError
 from elt.migrate import migrate
 from elt.rebuild import rebuild
 from elt.settings import load_settings
-from elt.warehouse import KEEPALIVE
 
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 
@@ -40,7 +41,7 @@ def main() -> int:
         "stopped is simply started again. Safe beside the nightly run. A day that fails does not stop the others.",
         epilog="Exit status: 0 every day is published, 1 some failed (their lines say why), 2 wrong arguments.",
     )
-    day = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD", "required": True}
+    day: dict[str, Any] = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD", "required": True}
     days.add_argument("--from", dest="first", help="first log day", **day)
     days.add_argument("--to", dest="last", help="last log day", **day)
     days.add_argument("--reload", action="store_true", help="read the logs again even if the objects have not changed")
@@ -69,7 +70,7 @@ def _rebuild(url: str, arguments: argparse.Namespace) -> int:
     failed = rebuild(
         arguments.first,
         arguments.last,
-        lambda: psycopg2.connect(url, **KEEPALIVE),
+        warehouse.opens(url),
         boto3.client("s3"),
         load_settings(),
         lambda line: print(line, flush=True),

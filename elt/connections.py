@@ -1,6 +1,6 @@
 """Opening the warehouse and S3 as a task does: by Airflow's connections where they exist, else the environment."""
 
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import psycopg2
@@ -12,24 +12,24 @@ from psycopg2.extensions import connection as Connection
 
 from elt.errors import PipelineError
 from elt.settings import Settings
-from elt.warehouse import KEEPALIVE, Connect
+from elt.warehouse import KEEPALIVE, Connect, opens
 
 
 class WarehouseHook(PostgresHook):
     """The provider's hook (TLS, IAM tokens, extras) over psycopg2; by itself it would open psycopg 3."""
 
     def _create_connection(self, conn_args: dict[str, Any]) -> Connection:
-        return psycopg2.connect(**KEEPALIVE | conn_args)
+        conn: Connection = psycopg2.connect(**KEEPALIVE | conn_args)
+        return conn
 
 
 def warehouse(settings: Settings) -> Connect:
     """How to open the warehouse: connection `recommendations_db`, or DATABASE_URL."""
     if _exists("recommendations_db"):
-        return lambda: WarehouseHook("recommendations_db").get_conn()
+        return lambda: cast(Connection, WarehouseHook("recommendations_db").get_conn())
     if settings.database_url is None:
         raise PipelineError("no warehouse: set DATABASE_URL, or make the Airflow connection recommendations_db")
-    url = settings.database_url.get_secret_value()
-    return lambda: psycopg2.connect(url, **KEEPALIVE)
+    return opens(settings.database_url.get_secret_value())
 
 
 def s3() -> Any:

@@ -4,14 +4,14 @@ import io
 import logging
 import re
 import time
-from typing import IO, Any, Protocol
+from typing import IO, Any, cast
 
 import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 
 from elt import s3 as objects
-from elt.lines import CHUNK, Lines
+from elt.lines import CHUNK, Lines, Pages
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +19,11 @@ Numbered = list[tuple[int, bytes]]
 """Lines, each with its number in the object."""
 
 
-class Readable(Protocol):
-    """What COPY FROM STDIN reads."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-def copy_in(cursor: Cursor, copy: str, file: Readable, lines: Lines) -> None:
+def copy_in(cursor: Cursor, copy: str, file: Lines | Pages, lines: Lines) -> None:
     """Runs a COPY FROM STDIN of a file made of the lines. Raises what reading them raised, if that was it."""
     try:
-        cursor.copy_expert(copy, file, CHUNK)
+        # psycopg2 needs `read` alone, whatever its stubs say.
+        cursor.copy_expert(copy, cast(IO[bytes], file), CHUNK)
     except psycopg2.Error:
         if lines.failure:
             raise lines.failure from None

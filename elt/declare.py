@@ -157,7 +157,7 @@ def _give_view(cursor: Cursor, model: sql.Model) -> list[str]:
 
 
 def _view_of(model: sql.Model, columns: dict[str, str], figures: list[str]) -> identifiers.Composed:
-    lists, entry = identifiers.Identifier("marts", "recommendations"), identifiers.SQL("")
+    lists, entry = identifiers.Identifier("marts", "recommendations"), identifiers.Composed([])
     if figures:
         types = (identifiers.Identifier(name) + identifiers.SQL(" " + columns[name]) for name in figures)
         entry = identifiers.SQL(" CROSS JOIN LATERAL json_to_record(lists.entry) AS entry ({})").format(

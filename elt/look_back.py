@@ -45,7 +45,7 @@ def _days(table: exp.Table, file: str) -> int:
     return max(0, min(bounds))
 
 
-def _conditions(table: exp.Table) -> list[exp.Expression]:
+def _conditions(table: exp.Table) -> list[exp.Expr]:
     """What must hold for every row of the table that is read: the conditions of the SELECT that reads it."""
     select = table.find_ancestor(exp.Select)
     if select is None:
@@ -62,14 +62,14 @@ def _filters(join: exp.Join, table: exp.Table) -> bool:
     return not side or (side == "LEFT" and join.this is table)
 
 
-def _parts(condition: exp.Expression) -> list[exp.Expression]:
+def _parts(condition: exp.Expr) -> list[exp.Expr]:
     condition = condition.unnest()
     if isinstance(condition, exp.And):
         return _parts(condition.left) + _parts(condition.right)
     return [condition]
 
 
-def _bound(condition: exp.Expression, table: exp.Table) -> int | None:
+def _bound(condition: exp.Expr, table: exp.Table) -> int | None:
     """Days before the log day that the condition lets pass at most; None when it bounds nothing that can be read."""
     match condition:
         case exp.EQ() | exp.GTE() | exp.GT() if _is_date(condition.left, table):
@@ -84,12 +84,12 @@ def _bound(condition: exp.Expression, table: exp.Table) -> int | None:
     return None
 
 
-def _is_date(side: exp.Expression, table: exp.Table) -> bool:
+def _is_date(side: exp.Expr, table: exp.Table) -> bool:
     side = side.unnest()
     return isinstance(side, exp.Column) and side.name == "date" and side.table in ("", table.alias_or_name)
 
 
-def _days_before(side: exp.Expression) -> int | None:
+def _days_before(side: exp.Expr) -> int | None:
     """N of `D - N`, 0 of D; None of anything else."""
     side = side.unnest()
     match side:

@@ -77,7 +77,7 @@ def reader(s3: Any, item: SourceObject) -> Iterator[IO[bytes]]:
                 return
             with igzip.IGzipFile(fileobj=raw, mode="rb") as unzipped:
                 yield cast(IO[bytes], unzipped)
-    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:
+    except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc] # its stub: an instance
         raise PipelineError(f"{item.uri}: not a whole gzip file ({error}); deliver it again") from error
     except OSError as error:
         cause = getattr(error, "backend_error", None) or error.__cause__ or error

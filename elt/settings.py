@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Settings from the environment. Raises PipelineError that names every variable that is missing or wrong."""
     try:
-        return Settings()  # type: ignore[call-arg]
+        return Settings()
     except ValidationError as error:
         problems = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         raise PipelineError(f"environment: {problems}") from None

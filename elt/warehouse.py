@@ -17,7 +17,7 @@ from elt.errors import PipelineError
 Connect = Callable[[], Connection]
 """Opens a connection to the warehouse."""
 
-KEEPALIVE = {
+KEEPALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 
 LOCKS = 0x5EC0
 """First key of every advisory lock of this project, so that others on the same server are not met."""
+
+
+def opens(url: str) -> Connect:
+    """How to open the warehouse at the libpq URI."""
+    return lambda: psycopg2.connect(url, **KEEPALIVE)
 
 
 @contextmanager

@@ -159,13 +159,13 @@ def _view_edges(conn: Connection, view: str) -> Iterator[Edge]:
         yield source, view
 
 
-def _reads(statement: expressions.Expression) -> set[str]:
+def _reads(statement: expressions.Expr) -> set[str]:
     """The relations of the warehouse in it, but for those that it fills; what has no schema is a CTE."""
     filled = {_name(insert.this) for insert in statement.find_all(expressions.Insert)}
     return {_name(table) for table in statement.find_all(expressions.Table) if table.db} - filled
 
 
-def _statements(file: Path) -> list[expressions.Expression]:
+def _statements(file: Path) -> list[expressions.Expr]:
     text = re.sub(r"%\(\w+\)s", "NULL", file.read_text()).replace("%%", "%")
     statements, start = [], 0
     for part in [*sqlglot.tokenize(text, read="postgres"), None]:
@@ -177,7 +177,7 @@ def _statements(file: Path) -> list[expressions.Expression]:
     return statements
 
 
-def _name(table: expressions.Expression) -> str:
+def _name(table: expressions.Expr) -> str:
     found = table.find(expressions.Table)
     assert found is not None
     return f"{found.db or 'pg_temp'}.{found.name}"

@@ -55,7 +55,7 @@ def listed() -> list[str]:
 def recipe() -> tuple[str, str]:
     """Path and text of the file that the README's section `Add a model` shows."""
     section = (PROJECT / "README.md").read_text().partition("\n## Add a model\n")[2].partition("\n## ")[0]
-    folder, file = re.search(r"Put one file into `(sql/models/)`, say `(\w+\.sql)`", section).groups()
+    ((folder, file),) = re.findall(r"Put one file into `(sql/models/)`, say `(\w+\.sql)`", section)
     (text,) = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
     return folder + file, text
 

@@ -7,6 +7,7 @@ import random
 import threading
 import zlib
 from datetime import date
+from typing import Any
 
 import pytest
 from chaos import FaultyProxy
@@ -216,7 +217,8 @@ def test_a_log_that_is_replaced_while_a_broken_connection_resumes_is_not_mixed(d
     )
     delivered.put("product_views", old)
     host, port = s3_url.removeprefix("http://").split(":")
-    working, lock, replaced = delivered.s3, threading.Lock(), []
+    working, lock = delivered.s3, threading.Lock()
+    replaced: list[Any] = []
 
     def reset_once_then_replace() -> int | None:
         """After 64 kB: of the objects only this one is so long."""

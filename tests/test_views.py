@@ -48,11 +48,16 @@ class Delivery:
         for advertiser, product, kind, day in [*self.ads, *((a, p, "view", d) for a, p, d in self.views)]:
             if day == self.day and advertiser in self.active:
                 seen[advertiser, product, kind] += 1
-        return {(a, p): tuple(seen[a, p, kind] for kind in ("impression", "click", "view")) for a, p, _ in seen}
+        return {(a, p): (seen[a, p, "impression"], seen[a, p, "click"], seen[a, p, "view"]) for a, p, _ in seen}
 
     def quality(self, source: str) -> tuple[Any, ...]:
         """The row of marts.data_quality."""
-        lines = {"advertiser_ids": self.active, "product_views": self.views, "ads_views": self.ads}[source]
+        logs: dict[str, list[Any]] = {
+            "advertiser_ids": list(self.active),
+            "product_views": [*self.views],
+            "ads_views": [*self.ads],
+        }
+        lines = logs[source]
         rejected, of_the_day = self.rejected[source], [line for line in lines if line[-1] == self.day]
         kept = sum(line[0] in self.active for line in of_the_day)
         sums: tuple[int | None, ...] = (kept, len(lines) - len(of_the_day), len(of_the_day) - kept)
