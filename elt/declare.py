@@ -65,9 +65,12 @@ def _declare(cursor: Cursor, relation: sql.Relation) -> list[str]:
         case "view":
             made = _make_view(cursor, name, relation)
         case _:
-            cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
-            if cursor.fetchone() == (True,):
-                raise PipelineError(f"{file}: there is no table {name}; a migration makes tables")
+            cursor.execute("SELECT FROM pg_class WHERE oid = to_regclass(%s) AND relkind IN ('r', 'p')", (name,))
+            if not cursor.rowcount:
+                raise PipelineError(
+                    f"{file}: there is no table {name}; a migration makes tables. A view's file is one SELECT or WITH, "
+                    "a function's begins with CREATE OR REPLACE FUNCTION"
+                )
     opening = relation.opening
     explained = _explain(cursor, relation.kind, name, opening.description, opening.columns)
     if made:

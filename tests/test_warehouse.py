@@ -29,13 +29,6 @@ def test_migrations_are_numbered_without_a_gap_and_say_what_they_are_for() -> No
         assert file.read_text().startswith("-- ")
 
 
-def test_every_sql_file_opens_with_what_it_makes() -> None:
-    for file in [*sql.SQL.rglob("*.sql"), *Path("api/queries").glob("*.sql")]:
-        assert file.read_text().startswith("-- "), file
-        if "migrations" not in file.parts:
-            assert re.search(r"^-- .*(Parameters:|No parameters)", file.read_text(), re.M), file
-
-
 def test_the_command_line_says_what_is_wrong(warehouse: Warehouse) -> None:
     def elt(*arguments: str, url: str | None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         env = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
