@@ -36,6 +36,7 @@ def test_a_model_needs_the_one_file_that_the_readme_shows_and_no_other_edit(
 
     model, text = recipe()
     (copy / model).write_text(text)
+    subprocess.run([copy / ".venv" / "bin" / "sqlfluff", "lint", model], cwd=copy, check=True)
     make(copy, "docs")
     make(copy, "test", "ARGS=-m 'not model_blind' -p no:cacheprovider")
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=copy, capture_output=True, text=True, check=True)
