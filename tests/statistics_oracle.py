@@ -1,4 +1,4 @@
-"""What /stats should say, in plain Python, apart from the SQL and written from the definitions alone."""
+"""What /stats and /advertisers should say, in plain Python, apart from the SQL, written from the definitions alone."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -21,6 +21,8 @@ class Published:
     """(advertiser, product): (impressions, clicks, views)."""
     lists: dict[str, dict[str, Products]] = field(default_factory=lambda: defaultdict(dict))
     """Model: advertiser: list."""
+    objects: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Source: (lines, those that could not be read) an object."""
 
 
 def stats(published: dict[str, Published], day: str, limit: int) -> dict[str, Any]:
@@ -38,6 +40,10 @@ def stats(published: dict[str, Published], day: str, limit: int) -> dict[str, An
         "advertisers_with_full_lists": {m: sum(len(p) == 20 for p in now.lists[m].values()) for m in models},
         "newest": max(published),
         "totals": totals(published, day, None),
+        "lines": {
+            source: dict(zip(("delivered", "rejected"), map(sum, zip(*objects, strict=True)), strict=True))
+            for source, objects in now.objects.items()
+        },
         "most_varying": {model: most_varying(published, day, model, limit) for model in models},
         "agreement": sorted(pairs, key=lambda p: (-p["jaccard"], p["advertiser_id"].encode(), p["models"])),
         "evaluation": {
@@ -69,6 +75,14 @@ def stats_of_advertiser(published: dict[str, Published], day: str, advertiser: s
         "totals": totals(published, day, advertiser),
         "evaluation": {m: found for m in models if (found := evaluation(published, day, m, advertiser))},
     }
+
+
+def advertisers(published: dict[str, Published], day: str, limit: int, after: str) -> dict[str, Any]:
+    """The answer of GET /advertisers?date=day&limit=limit&after=after."""
+    active = published[day].active
+    page = [a for a in sorted(active, key=str.encode) if a.encode() > after.encode()][:limit]
+    rows = [{"advertiser_id": a, **with_rate(events(published[day], a))} for a in page]
+    return {"date": day, "active": len(active), "count": len(page), "advertisers": rows}
 
 
 def most_varying(published: dict[str, Published], day: str, model: str, limit: int) -> list[dict[str, Any]]:

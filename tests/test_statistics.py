@@ -1,4 +1,4 @@
-"""Figures about the lists: what /stats says, recomputed in plain Python over several days published in any order."""
+"""Figures: what /stats and /advertisers say, recomputed in plain Python over several days published in any order."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from conftest import DAY, MODELS, URIS, Night, Warehouse, ordinary_logs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg2.extras import execute_values
-from statistics_oracle import Published, stats, stats_of_advertiser
+from statistics_oracle import Published, advertisers, stats, stats_of_advertiser
 
 from api.database import QUERIES
 from elt import sql, steps
@@ -22,18 +22,23 @@ pytestmark = pytest.mark.usefixtures("nobody_reads")
 
 ADVERTISERS = ["ACME", "BOLT", "acme", "ÄTNA"]
 PRODUCTS = [f"p{n:02}" for n in range(26)]
+SOURCES = ["ads_views", "advertiser_ids", "product_views"]
 
 
 def make_day(chance: random.Random, most: int) -> Published:
     active = {a for a in ADVERTISERS if chance.random() < 0.85} or {"ACME"}
+    with_events = [a for a in sorted(active) if chance.random() < 0.9] or sorted(active)
     counts = {}
-    for advertiser in active:
+    for advertiser in with_events:
         for product in PRODUCTS:
             shown = chance.choice([0, most, chance.randint(0, most)])
             counts[advertiser, product] = shown, chance.randint(0, 1 + shown // 8), chance.randint(0, 5)
     day = Published(active, counts)
+    for source in SOURCES:
+        lines = [chance.randint(0, 99) for _ in range(chance.randint(1, 3))]
+        day.objects[source] = [(delivered, chance.randint(0, delivered)) for delivered in lines]
     for model in MODELS:
-        for advertiser in sorted(active, key=str.encode):
+        for advertiser in with_events:
             if chance.random() < 0.8 or not day.lists[model]:
                 day.lists[model][advertiser] = chance.sample(PRODUCTS, chance.choice([1, 2, 5, 19, 20, 20]))
     return day
@@ -52,18 +57,21 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
     """As if FiltrarDatos had loaded it and the models had ranked it; DBWriting is the real one."""
     conn = warehouse.connect()
     with conn, conn.cursor() as cursor:
-        for table in ("staging.loads", "staging.active_advertisers", "staging.product_daily", "models.candidates"):
-            cursor.execute(f"DELETE FROM {table} WHERE date = %s", (day,))
+        for table in ("loads", "active_advertisers", "product_daily", "source_objects", "accounting"):
+            cursor.execute(f"DELETE FROM staging.{table} WHERE date = %s", (day,))
+        cursor.execute("DELETE FROM models.candidates WHERE date = %s", (day,))
         cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '')", (day,))
         active = [(day, advertiser) for advertiser in content.active]
         execute_values(cursor, "INSERT INTO staging.active_advertisers VALUES %s", active)
         counts = [(day, *key, *row) for key, row in content.counts.items()]
         execute_values(cursor, "INSERT INTO staging.product_daily VALUES %s", counts)
-        cursor.execute(
-            "INSERT INTO staging.source_objects VALUES (%s, 'ads_views', 'u', 'e', 1, 9, 2) ON CONFLICT DO NOTHING; "
-            "INSERT INTO staging.accounting VALUES (%s, 'ads_views', 9, 7, 0, 0, 2) ON CONFLICT DO NOTHING",
-            (day, day),
-        )
+        objects = [
+            (day, source, f"u{number}", "e", 1, *lines)
+            for source, of_source in content.objects.items()
+            for number, lines in enumerate(of_source)
+        ]
+        execute_values(cursor, "INSERT INTO staging.source_objects VALUES %s", objects)
+        cursor.execute("INSERT INTO staging.accounting VALUES (%s, 'ads_views', 9, 7, 0, 0, 2)", (day,))
         rows = [
             (day, model, advertiser, rank, product, -rank, json.dumps({"rank": rank, "product_id": product}))
             for model, lists in content.lists.items()
@@ -122,9 +130,11 @@ def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, d
     for day in published:
         answer = ask(warehouse, "stats", date=day, limit=limit)
         assert answer
-        assert {key: answer[key] for key in answer if key not in ("published_at", "lines")} == close(
-            stats(published, day, limit)
-        )
+        answer.pop("published_at")
+        assert answer == close(stats(published, day, limit))
+        for after in ("", *ADVERTISERS):
+            answer = ask(warehouse, "advertisers", date=day, limit=limit, after=after)
+            assert answer == close(advertisers(published, day, limit, after))
         for advertiser in ADVERTISERS:
             answer = ask(warehouse, "stats_advertiser", date=day, advertiser_id=advertiser)
             if advertiser in published[day].active:
@@ -135,6 +145,19 @@ def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, d
                 assert answer is None
     newest = ask(warehouse, "stats", date=None, limit=limit)
     assert newest == ask(warehouse, "stats", date=max(published), limit=limit)
+
+
+def test_a_day_published_before_there_were_figures_has_totals_of_0(delivered: Night) -> None:
+    delivered.run()
+    for table in ("daily", "advertiser_daily"):
+        delivered.warehouse.rows(f"DELETE FROM marts.{table}")
+    nothing = {"from": DAY, "days": 0, "impressions": 0, "clicks": 0, "ctr": None, "views": 0}
+    every = ask(delivered.warehouse, "stats", date=None, limit=1)
+    one = ask(delivered.warehouse, "stats_advertiser", date=None, advertiser_id="ACME")
+    assert every["totals"] == one["totals"] == {"day": None, "week": nothing}
+    listed = ask(delivered.warehouse, "advertisers", date=None, limit=1, after="")
+    unknown = dict.fromkeys(("products", "impressions", "clicks", "ctr", "views"))
+    assert listed["advertisers"] == [{"advertiser_id": "ACME", **unknown}]
 
 
 def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_follows_what_is_loaded_again(
