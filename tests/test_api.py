@@ -4,7 +4,8 @@ import asyncio
 import math
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,34 @@ def test_more_requests_than_connections_wait_and_are_answered(reader: httpx.Clie
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda n: reader.get("/recommendations/ACME/TopCTR").status_code, range(240)))
     assert set(answers) == {200}
+
+
+def test_more_than_100_requests_at_once_are_refused_at_once_but_health_and_metrics_answer(
+    delivered: Night, tmp_path: Path
+) -> None:
+    """A lock in the database keeps 100 under way; no two are the same, so that none is answered from memory."""
+    delivered.run()
+    port = free_port()
+    url = delivered.warehouse.url("recommendations_api")
+    with (
+        serve(port, url, tmp_path / "api.log", POOL_SIZE="2", STATEMENT_TIMEOUT="60", POOL_WAIT="60"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=httpx.Limits()) as http,
+        ThreadPoolExecutor(107) as pool,
+        closing(psycopg2.connect(delivered.warehouse.postgres.url("postgres", delivered.warehouse.name))) as holder,
+    ):
+        holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+        asked = [pool.submit(http.get, f"/history/ACME?{number}") for number in range(107)]
+        refused = [answer.result() for _, answer in zip(range(7), as_completed(asked, timeout=30), strict=False)]
+        for path in ("/health/live", "/metrics"):
+            assert http.get(path).status_code == 200
+        assert http.get("/models").status_code == 503
+        holder.close()
+        for answer in refused:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            assert answer.json()["detail"] == "too many requests at once"
+            assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert sorted(answer.result().status_code for answer in asked) == [200] * 100 + [503] * 7
+        assert http.get("/models").status_code == 200
 
 
 def test_a_lost_connection_is_replaced_without_the_client_noticing(client: httpx.Client, warehouse: Warehouse) -> None:

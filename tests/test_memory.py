@@ -336,6 +336,45 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
     assert list(memory._answers) == [("/new", b"")]
 
 
+def test_a_lease_counts_from_before_it_was_asked_for() -> None:
+    """What the warehouse grants begins when it grants it, and that is known only to be after the question was sent."""
+
+    async def story(on_the_way: float) -> Answer | None:
+        async def ask() -> tuple[bool, int, float]:
+            await asyncio.sleep(on_the_way)
+            return True, 1, 0.2
+
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
+        assert memory.leased(("/", b"")) is None
+        await memory.confirmed(("/", b""))
+        return memory.leased(("/", b""))
+
+    assert asyncio.run(story(on_the_way=0.0)).body == b"known"
+    assert asyncio.run(story(on_the_way=0.25)) is None
+
+
+def test_under_a_lease_no_answer_of_another_version_is_kept() -> None:
+    """Neither one that was on its way too long, nor one of a version that the lease does not know of."""
+
+    async def story() -> None:
+        async def ask() -> tuple[bool, int, float]:
+            return True, 2, 60.0
+
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        known, other = ("/known", b""), ("/other", b"")
+        memory.keep(known, Answer(b"of 2", [], version=2, route="/"))
+        await memory.confirmed(known)
+        for version in (1, 3):
+            memory.keep(other, Answer(b"", [], version=version, route="/"))
+            assert memory.leased(other) is None
+            assert memory.leased(known).body == b"of 2"
+        memory.keep(other, Answer(b"of 2 too", [], version=2, route="/"))
+        assert memory.leased(other).body == b"of 2 too"
+
+    asyncio.run(story())
+
+
 def test_a_request_is_answered_by_a_check_that_began_after_it() -> None:
     """A check under way may have looked before a publication that the request's client has seen elsewhere.
 
