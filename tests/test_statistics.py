@@ -154,8 +154,11 @@ def test_a_day_published_before_there_were_figures_has_totals_of_0(delivered: Ni
     nothing = {"from": DAY, "days": 0, "impressions": 0, "clicks": 0, "ctr": None, "views": 0}
     every = ask(delivered.warehouse, "stats", date=None, limit=1)
     one = ask(delivered.warehouse, "stats_advertiser", date=None, advertiser_id="ACME")
+    assert every
+    assert one
     assert every["totals"] == one["totals"] == {"day": None, "week": nothing}
     listed = ask(delivered.warehouse, "advertisers", date=None, limit=1, after="")
+    assert listed
     unknown = dict.fromkeys(("products", "impressions", "clicks", "ctr", "views"))
     assert listed["advertisers"] == [{"advertiser_id": "ACME", **unknown}]
 
