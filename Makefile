@@ -5,17 +5,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
 
-.PHONY: help demo test chaos bench quality docs rehearse lint format setup pins clean
+.PHONY: help demo test test-15 chaos bench quality docs rehearse lint format setup pins clean
 .PHONY: deploy image status pause resume teardown
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=8000)
 	@PORT=$(PORT) exec $(BIN)/python -m local.demo
 
 test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-15: setup ## The tests of the database on PostgreSQL 15, the oldest supported (POSTGRES_BIN: where its programs are)
+	@POSTGRES_BIN=$(or $(POSTGRES_BIN),/usr/lib/postgresql/15/bin) exec $(BIN)/python -m pytest $(ARGS) $(DATABASE_TESTS)
+
+DATABASE_TESTS := $(foreach of,warehouse sql load models publish statistics views rebuild memory,tests/test_$(of).py)
 
 chaos: setup ## The long form of the tests that break things: about 17 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)

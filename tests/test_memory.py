@@ -339,7 +339,7 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
 def given(memory: Memory, key: tuple[str, bytes]) -> bytes | None:
     """What is given under the lease."""
     answer = memory.leased(key)
-    return answer and answer.body
+    return answer.body if answer else None
 
 
 def test_a_lease_counts_from_before_it_was_asked_for() -> None:

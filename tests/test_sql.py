@@ -171,6 +171,18 @@ def test_a_file_that_can_not_be_what_it_says_is_named(
         migrate(warehouse.url(MASTER))
 
 
+def test_a_new_function_may_be_called_by_nobody(warehouse: Warehouse, copied: Path) -> None:
+    (copied / "marts" / "answer.sql").write_text(
+        "-- marts.answer: The answer.\nCREATE OR REPLACE FUNCTION marts.answer() RETURNS integer\n"
+        "LANGUAGE sql AS $$ SELECT 42 $$;\n"
+    )
+    assert migrate(warehouse.url(MASTER)) == ["made the function marts.answer of sql/marts/answer.sql"]
+    assert warehouse.rows("SELECT marts.answer()", role=MASTER) == [(42,)]
+    for role in ("recommendations_api", "recommendations_analyst", "recommendations_pipeline"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.rows("SELECT marts.answer()", role=role)
+
+
 def test_a_file_without_a_table_is_refused(warehouse: Warehouse, copied: Path) -> None:
     (copied / "marts" / "more.sql").write_text("-- marts.more: x\nDELETE FROM marts.more;\n")
     with pytest.raises(PipelineError, match=r"sql/marts/more\.sql: there is no table marts\.more; a migration makes"):
