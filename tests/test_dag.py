@@ -113,7 +113,7 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     monkeypatch.setitem(of_the_file, "get_current_context", lambda: {"ds": DAY})
     run_step, models = of_the_file["run_step"], sql.models()
 
-    with pytest.raises(AirflowFailException, match=r"SmoothedCTR: 2024-11-20 is not loaded"):
+    with pytest.raises(AirflowFailException, match=f"{models[0].name}: 2024-11-20 is not loaded"):
         run_step(steps.build_model, model=models[0], s3=delivered.s3)
     with pytest.raises(NotYet, match="not built from the day's newest load"):
         run_step(steps.publish, models=models, run_id="test")
