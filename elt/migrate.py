@@ -3,6 +3,8 @@
 Run by a person or a deployment as the owner of the database; never by the DAG, never by the API.
 """
 
+from contextlib import closing
+
 import psycopg2
 import yoyo
 from psycopg2.extensions import parse_dsn
@@ -27,13 +29,18 @@ def migrate(database_url: str) -> list[str]:
             cursor.execute("SET TIME ZONE 'UTC'")
             cursor.callproc("pg_advisory_lock", (warehouse.LOCKS, warehouse.hash_of("migrate")))
             cursor.execute("CREATE SCHEMA IF NOT EXISTS migrations")
-            backend = _backend(database_url)
-            backend.init_database()
-            missing = backend.to_apply(yoyo.read_migrations(str(sql.SQL / "migrations")))
-            backend.apply_migrations(missing)
-            return [f"applied sql/migrations/{migration.id}.sql" for migration in missing] + declare(cursor)
+            return _apply_migrations(database_url) + declare(cursor)
     finally:
         conn.close()
+
+
+def _apply_migrations(database_url: str) -> list[str]:
+    backend = _backend(database_url)
+    with closing(backend.connection):
+        backend.init_database()
+        missing = backend.to_apply(yoyo.read_migrations(str(sql.SQL / "migrations")))
+        backend.apply_migrations(missing)
+    return [f"applied sql/migrations/{migration.id}.sql" for migration in missing]
 
 
 def _backend(database_url: str) -> PostgresqlBackend:

@@ -192,11 +192,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def migrated_warehouse(postgres: Postgres) -> Warehouse:
     """For copies: nothing is written into it, and nobody stays connected to it."""
-    made = Warehouse(postgres, "migrated")
-    with closing(psycopg2.connect(postgres.url("postgres", "postgres"))) as conn, conn.cursor() as cursor:
-        # yoyo leaves its connection to the garbage collector.
-        cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (made.name,))
-    return made
+    return Warehouse(postgres, "migrated")
 
 
 @pytest.fixture

@@ -136,24 +136,6 @@ def test_an_analyst_can_not_keep_the_server_busy(warehouse: Warehouse) -> None:
     assert warehouse.rows("SHOW statement_timeout", role="recommendations_analyst") == [("5min",)]
 
 
-def test_everything_readers_see_is_explained(delivered: Night) -> None:
-    undocumented = delivered.warehouse.rows(
-        """
-        SELECT c.oid::regclass::text, a.attname
-        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum >= 0
-        WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
-            AND NOT (c.relkind = 'v' AND c.relname IN ('top_ctr', 'top_product') AND a.attnum > 0)
-            AND col_description(c.oid, a.attnum) IS NULL AND NOT a.attisdropped AND a.attnum > 0
-        UNION ALL
-        SELECT c.oid::regclass::text, '' FROM pg_class AS c
-        WHERE c.relnamespace IN ('marts'::regnamespace, 'staging'::regnamespace) AND c.relkind IN ('r', 'v')
-            AND obj_description(c.oid) IS NULL
-    """,
-        role=MASTER,
-    )
-    assert undocumented == []
-
-
 def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night) -> None:
     """On RDS the default collation is en_US; every id column says for itself that it is "C"."""
     conn = night.warehouse.connect()
