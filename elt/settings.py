@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     """Recorded with each publication; by default what git says of the project's folder."""
 
     def sources(self, day: str) -> dict[str, str]:
-        """Each source's name (that of its file in sql/staging) with its URI for the day `YYYY-MM-DD`."""
+        """Each source's name (that of its file in sql/landing) with its URI for the day `YYYY-MM-DD`."""
         uris = {
             "advertiser_ids": self.advertisers_uri,
             "product_views": self.product_views_uri,

@@ -1,7 +1,7 @@
 -- GET /stats: a published day, and the 7 published days that end with it, as JSON text.
 -- Parameters: limit, how many advertisers each ranking names; date, or NULL for the newest published day.
 -- No row when nothing is published, or not the date. Formulas: sql/marts/list_changes.sql, list_variation.sql,
--- model_agreement.sql, evaluation.sql, daily.sql.
+-- model_agreement.sql, advertiser_evaluation.sql, evaluation.sql, daily.sql.
 WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
