@@ -3,6 +3,7 @@
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from elt.errors import PipelineError
 
@@ -21,25 +22,36 @@ def look_back(query: str, file: str) -> int:
     Whatever the query reads of the warehouse must be bounded below, where it is read, by a condition on its column
     `date` with the log day and a whole number of days: `date = D`, `date BETWEEN D AND ...`, `date >= D`, or an IN of
     days, where D is `%(ds)s::date`, or `- N`. Raises PipelineError that names the file when a bound is missing, can not
-    be read, or is more than FARTHEST days back.
+    be read, or is more than FARTHEST days back; so does a function of the warehouse, which may read anything.
     """
     try:
         # The parameter is the only thing in a model that is not SQL.
         statement = sqlglot.parse_one(query.replace("%(ds)s", f"'{DAY}'").replace("%%", "%"), read="postgres")
     except SqlglotError as error:
         raise PipelineError(f"{file}: can not be read: {error}") from None
-    days = [_days(table, file) for table in statement.find_all(exp.Table) if table.db]
+    normalize_identifiers(statement, dialect="postgres")
+    for called in statement.find_all(exp.Dot):
+        if isinstance(called.expression, exp.Func) and called.this.name != "pg_catalog":
+            raise PipelineError(f"{file}: it can not be told what the function {called.sql('postgres')} reads")
+    ctes = {cte.alias for cte in statement.find_all(exp.CTE)}
+    days = [_days(table, file) for table in statement.find_all(exp.Table) if _is_of_the_warehouse(table, ctes)]
     if (farthest := max(days, default=0)) > FARTHEST:
         raise PipelineError(f"{file}: looks back {farthest} days; a model may look back {FARTHEST}")
     return farthest
+
+
+def _is_of_the_warehouse(table: exp.Table, ctes: set[str]) -> bool:
+    """Is it a relation, or a function of a schema? Without a schema it is one by the search path, or a CTE."""
+    return bool(table.db) or (isinstance(table.this, exp.Identifier) and table.name not in ctes)
 
 
 def _days(table: exp.Table, file: str) -> int:
     """How many days before the log day are read of the table."""
     bounds = [bound for condition in _conditions(table) if (bound := _bound(condition, table)) is not None]
     if not bounds:
+        read = ".".join(part.sql("postgres") for part in (table.args.get("db"), table.this) if part)
         raise PipelineError(
-            f"{file}: it can not be told how many days of {table.db}.{table.name} are read; "
+            f"{file}: it can not be told how many days of {read} are read; "
             f"say it where the table is read, as {SPELLING} (N at most {FARTHEST})"
         )
     return max(0, min(bounds))
@@ -76,7 +88,7 @@ def _bound(condition: exp.Expr, table: exp.Table) -> int | None:
             return _days_before(condition.right)
         case exp.EQ() | exp.LTE() | exp.LT() if _is_date(condition.right, table):
             return _days_before(condition.left)
-        case exp.Between() if _is_date(condition.this, table):
+        case exp.Between() if _is_date(condition.this, table) and not condition.args.get("symmetric"):
             return _days_before(condition.args["low"])
         case exp.In() if _is_date(condition.this, table) and condition.expressions:
             days = [_days_before(day) for day in condition.expressions]
@@ -85,8 +97,11 @@ def _bound(condition: exp.Expr, table: exp.Table) -> int | None:
 
 
 def _is_date(side: exp.Expr, table: exp.Table) -> bool:
+    """Is it the column `date` of the table? Not of a function, nor where an alias names the columns anew."""
     side = side.unnest()
-    return isinstance(side, exp.Column) and side.name == "date" and side.table in ("", table.alias_or_name)
+    if not isinstance(side, exp.Column) or isinstance(table.this, exp.Func) or table.alias_column_names:
+        return False
+    return side.name == "date" and side.table in ("", table.alias_or_name) and side.db in ("", table.db)
 
 
 def _days_before(side: exp.Expr) -> int | None:

@@ -256,6 +256,7 @@ def test_how_far_a_model_looks_back_is_read_in_its_sql_however_it_is_spelt(condi
         "events.date + 6 >= %(ds)s::date",
         "events.date = ANY(ARRAY[%(ds)s::date])",
         "events.date NOT BETWEEN %(ds)s::date AND %(ds)s::date",
+        "events.date BETWEEN SYMMETRIC %(ds)s::date AND %(ds)s::date - 20",
         "events.date = '2000-01-01'::date",
         "events.date IN (SELECT loads.date FROM staging.loads WHERE loads.date = %(ds)s::date)",
         "true",
@@ -276,6 +277,16 @@ def test_a_look_back_that_can_not_be_read_is_refused(condition: str) -> None:
         ("SELECT 1 WHERE EXISTS (SELECT FROM staging.loads WHERE loads.date = %(ds)s::date)", False),
         ("WITH e AS (SELECT * FROM staging.product_daily) SELECT * FROM e WHERE e.date = %(ds)s::date", True),
         ("SELECT '5 %% of' FROM staging.loads WHERE loads.date = %(ds)s::date", False),
+        ("SELECT E.DATE FROM STAGING.LOADS AS e WHERE E.Date = %(ds)s::DATE", False),
+        ("SELECT * FROM staging.loads AS e (key, load_id, filter_version, date) WHERE e.date = %(ds)s::date", True),
+        (
+            "SELECT 1 FROM staging.active_advertisers CROSS JOIN marts.active_advertisers "
+            "WHERE marts.active_advertisers.date = %(ds)s::date",
+            True,
+        ),
+        ("SELECT * FROM loads", True),
+        ("WITH Loads AS (SELECT 1 AS one) SELECT * FROM loads CROSS JOIN generate_series(1, 2) AS two", False),
+        ("SELECT * FROM marts.some_days() AS e WHERE e.date = %(ds)s::date", True),
     ],
 )
 def test_a_condition_bounds_what_it_filters_and_nothing_else(query: str, refused: bool) -> None:
@@ -284,6 +295,12 @@ def test_a_condition_bounds_what_it_filters_and_nothing_else(query: str, refused
             look_back(query, "x.sql")
     else:
         assert look_back(query, "x.sql") == 0
+
+
+def test_what_a_function_of_the_warehouse_reads_can_not_be_told() -> None:
+    assert look_back("SELECT pg_catalog.now(), lower('A')", "x.sql") == 0
+    with pytest.raises(PipelineError, match=r"x\.sql: it can not be told what the function marts\.newest\(\) reads"):
+        look_back("SELECT marts.newest()", "x.sql")
 
 
 def test_a_model_may_look_back_30_days_and_no_more(delivered: Night, tmp_path: Path) -> None:
