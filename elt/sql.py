@@ -216,8 +216,16 @@ def _model(file: Path) -> Model:
 
 
 def _without_comments(text: str) -> str:
-    """SQL without its comments, white space outside of strings as one blank."""
-    return re.sub(r"('(?:[^']|'')*')|(?:--[^\n]*|\s)+", lambda found: found[1] or " ", text).strip()
+    """SQL without its comments, white space outside of strings and quoted names as one blank."""
+    return _QUOTED_OR_BLANK.sub(lambda found: found["quoted"] or " ", text).strip()
+
+
+_QUOTED_OR_BLANK = re.compile(
+    r"""(?P<quoted>\b[eE]'(?:[^'\\]|''|\\.)*'|'[^']*'|"[^"]*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
+    r"""|(?:--[^\n]*|/\*.*?\*/|\s)+""",
+    re.DOTALL,
+)
+"""What PostgreSQL takes as it is, or what stands between two words. Comments in comments are not known."""
 
 
 def _without_docstrings(text: str) -> str:

@@ -223,6 +223,27 @@ def test_a_comment_that_is_edited_loads_no_day_again_and_a_statement_does(
     assert delivered.load() is True
 
 
+@pytest.mark.parametrize(
+    ("text", "edited"),
+    [
+        ("E'it\\'s -- one'", "E'it\\'s -- two'"),
+        ("$$it's -- one$$", "$$it's -- two$$"),
+        ("$a$ $$ -- one $a$", "$a$ $$ -- two $a$"),
+        ('"a  name"', '"a name"'),
+        ("\"it's\", 'x -- one'", "\"it's\", 'x -- two'"),
+        ("/* it's */ 'x -- one'", "/* it's */ 'x -- two'"),
+        ("/* -- */ 1", "/* -- */ 2"),
+    ],
+)
+def test_what_stands_in_quotes_of_any_kind_is_no_comment(copied: Path, text: str, edited: str) -> None:
+    file = copied / "landing" / "one_more.sql"
+    versions = set()
+    for written in (text, f"/* So it's said. */{text} -- isn't it?", edited):
+        file.write_text(f"SELECT {written}\n")
+        versions.add(sql.filter_version())
+    assert len(versions) == 2
+
+
 DAYS = "SELECT * FROM staging.product_daily AS events WHERE "
 
 
