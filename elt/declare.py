@@ -5,7 +5,7 @@ Only what differs is changed. Tables, keys, roles and grants are the migrations'
 
 import re
 from collections.abc import Iterable
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 
 import psycopg2
 from psycopg2 import sql as identifiers
@@ -39,21 +39,28 @@ def declare(cursor: Cursor) -> list[str]:
     that takes columns away from its readers, a model that can not have its view.
     """
     done = []
-    for relation in _in_order(sql.relations()):
-        with warehouse.blamed_on(sql.shown(relation.file)):
-            done += _declare(cursor, relation)
-    for model in sql.models():
-        done += _give_view(cursor, model)
+    for declared in _in_order([*sql.relations(), *sql.models()]):
+        if isinstance(declared, sql.Model):
+            done += _give_view(cursor, declared)
+        else:
+            with warehouse.blamed_on(sql.shown(declared.file)):
+                done += _declare(cursor, declared)
     return done
 
 
-def _in_order(relations: list[sql.Relation]) -> Iterable[sql.Relation]:
-    """Views and functions after those that they name."""
-    named = {f"{relation.schema}.{relation.name}": relation for relation in relations}
-    made = {name: relation.statement for name, relation in named.items() if relation.kind != "table"}
+def _in_order(declared: list[sql.Relation | sql.Model]) -> Iterable[sql.Relation | sql.Model]:
+    """Views, the models' too, and functions after those that they name. Raises PipelineError for a circle of them."""
+    named = {
+        f"marts.{one.relation}" if isinstance(one, sql.Model) else f"{one.schema}.{one.name}": one for one in declared
+    }
+    made = {name: one.statement for name, one in named.items() if isinstance(one, sql.Model) or one.kind != "table"}
     reads = {name: set(re.findall(r"\b\w+\.\w+\b", text)) & set(made) - {name} for name, text in made.items()}
-    order = TopologicalSorter({name: sorted(reads.get(name, ())) for name in named})
-    return [named[name] for name in order.static_order()]
+    try:
+        order = list(TopologicalSorter({name: sorted(reads.get(name, ())) for name in named}).static_order())
+    except CycleError as error:
+        files = ", ".join(sorted({sql.shown(named[name].file) for name in error.args[1]}))
+        raise PipelineError(f"{files}: they name each other, so that none can be made first") from None
+    return [named[name] for name in order]
 
 
 def _declare(cursor: Cursor, relation: sql.Relation) -> list[str]:
@@ -86,7 +93,14 @@ def _make_function(cursor: Cursor, name: str, relation: sql.Relation) -> bool:
     before = cursor.fetchone()
     cursor.execute(identifiers.SQL(relation.text()))
     cursor.execute(definition, (name,))
-    differs = cursor.fetchone() != before
+    after = cursor.fetchone()
+    if after == (None,):
+        cursor.execute("ROLLBACK")
+        raise PipelineError(
+            f"{sql.shown(relation.file)}: after it there is not one function {name}: it makes another, or one with "
+            "other arguments beside it. A migration drops the old one, makes the new one and grants it"
+        )
+    differs = after != before
     cursor.execute("COMMIT" if differs else "ROLLBACK")
     return differs
 

@@ -101,6 +101,11 @@ class Model:
         """How many days before the log day the model reads. Raises PipelineError when its SQL does not say."""
         return look_back(self.query(), shown(self.file))
 
+    @property
+    def statement(self) -> str:
+        """The file's text without its comments."""
+        return _without_comments(self.query())
+
     def query(self) -> str:
         """The file's text without a final semicolon, so that it can stand inside a statement."""
         return _query(self.file)

@@ -14,7 +14,7 @@ from elt.look_back import look_back
 from elt.migrate import migrate
 from elt.settings import PROJECT
 from local import describe
-from local.postgres import MASTER
+from local.postgres import MASTER, Postgres
 
 CATALOG = """
 SELECT relnamespace::regnamespace::text, relname, coalesce(array_agg(attname) FILTER (WHERE attnum > 0), '{}')::text[]
@@ -134,6 +134,30 @@ def test_views_come_after_those_that_they_read(warehouse: Warehouse, copied: Pat
         "made the view marts.a_new_one of sql/marts/a_new_one.sql",
     ]
     warehouse.rows("SELECT one FROM marts.a_new_one", role="recommendations_analyst")
+
+
+def test_a_view_may_read_the_view_of_a_model(postgres: Postgres, copied: Path) -> None:
+    """In a new database neither is there."""
+    (copied / "marts" / "a_new_one.sql").write_text(
+        "-- marts.a_new_one: Lists.\n-- Grain: all\n-- lists: How many\n"
+        "SELECT count(*) AS lists FROM marts.top_ctr WHERE top_ctr.rank = 1;"
+    )
+    postgres.provision("reads_a_model")
+    assert "made the view marts.a_new_one of sql/marts/a_new_one.sql" in migrate(postgres.url(MASTER, "reads_a_model"))
+
+
+def test_two_that_name_each_other_are_refused(warehouse: Warehouse, copied: Path) -> None:
+    (copied / "marts" / "hen.sql").write_text("-- marts.hen: Hen.\n-- one: 1\nSELECT egg.one FROM marts.egg\n")
+    (copied / "marts" / "egg.sql").write_text("-- marts.egg: Egg.\n-- one: 1\nSELECT hen.one FROM marts.hen\n")
+    with pytest.raises(PipelineError, match=r"sql/marts/egg\.sql, sql/marts/hen\.sql: they name each other"):
+        migrate(warehouse.url(MASTER))
+
+
+def test_a_function_with_other_arguments_is_not_made_beside_the_old_one(warehouse: Warehouse, copied: Path) -> None:
+    change(copied / "marts" / "lease.sql", "FUNCTION marts.lease(", "FUNCTION marts.lease(waits integer, ")
+    with pytest.raises(PipelineError, match=r"sql/marts/lease\.sql: after it there is not one function marts\.lease"):
+        migrate(warehouse.url(MASTER))
+    assert warehouse.rows("SELECT count(*) FROM pg_proc WHERE proname = 'lease'") == [(1,)]
 
 
 @pytest.mark.parametrize(
