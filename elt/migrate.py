@@ -39,7 +39,9 @@ def _apply_migrations(database_url: str) -> list[str]:
     with closing(backend.connection):
         backend.init_database()
         missing = backend.to_apply(yoyo.read_migrations(str(sql.SQL / "migrations")))
-        backend.apply_migrations(missing)
+        for migration in missing:
+            with warehouse.blamed_on(f"sql/migrations/{migration.id}.sql"):
+                backend.apply_one(migration)
     return [f"applied sql/migrations/{migration.id}.sql" for migration in missing]
 
 

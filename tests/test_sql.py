@@ -195,6 +195,16 @@ def test_a_file_that_can_not_be_what_it_says_is_named(
         migrate(warehouse.url(MASTER))
 
 
+def test_a_migration_that_fails_is_named_and_changes_nothing(warehouse: Warehouse, copied: Path) -> None:
+    file = copied / "migrations" / "9999_more.sql"
+    file.write_text("-- More.\nCREATE TABLE marts.more (one int);\nALTER TABLE marts.daily ADD COLUMN clicks bigint;\n")
+    with pytest.raises(PipelineError, match=r'sql/migrations/9999_more\.sql: column "clicks" of .* already exists'):
+        migrate(warehouse.url(MASTER))
+    assert warehouse.rows("SELECT to_regclass('marts.more')") == [(None,)]
+    file.unlink()
+    assert migrate(warehouse.url(MASTER)) == []
+
+
 def test_a_new_function_may_be_called_by_nobody(warehouse: Warehouse, copied: Path) -> None:
     (copied / "marts" / "answer.sql").write_text(
         "-- marts.answer: The answer.\nCREATE OR REPLACE FUNCTION marts.answer() RETURNS integer\n"
