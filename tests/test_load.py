@@ -6,16 +6,20 @@ import io
 import random
 import threading
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from chaos import FaultyProxy
-from conftest import DAY, Night, as_csv, ordinary_logs, s3_client
+from conftest import DAY, MODELS, Night, as_csv, ordinary_logs, s3_client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from elt import land
+from elt import land, warehouse
 from elt import s3 as objects
 from elt.errors import NotYet, PipelineError
 from elt.lines import LONGEST_LINE, REPEATED
@@ -89,6 +93,7 @@ def test_a_prefix_means_every_object_under_it_each_with_its_own_header(delivered
         gzip.compress(as_csv(("date", "product_id", "advertiser_id"), [(DAY, "p9", "ACME")]).encode()),
     )
     delivered.put("views/_SUCCESS", b"")
+    delivered.put("views/.part-9.crc", b"crc")
     delivered.put("views/empty-folder/", b"")
     delivered.change(product_views_uri=f"s3://{delivered.bucket}/views/")
     delivered.load()
@@ -98,6 +103,13 @@ def test_a_prefix_means_every_object_under_it_each_with_its_own_header(delivered
         "WHERE source = 'product_views'"
     )
     assert recorded == [(5, 5, True)]
+
+
+def test_a_prefix_may_hold_more_objects_than_s3_lists_at_once(delivered: Night) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: delivered.put(f"many/{n:04}", b"x"), range(1_001)))
+    found = objects.find(delivered.s3, f"s3://{delivered.bucket}/many/")
+    assert [item.uri.rpartition("/")[2] for item in found] == [f"{n:04}" for n in range(1_001)]
 
 
 def test_ds_in_a_uri_is_the_day(delivered: Night) -> None:
@@ -319,9 +331,60 @@ def test_what_is_missing_may_still_come(delivered: Night) -> None:
     delivered.change(product_views_uri=f"s3://{delivered.bucket}/nothing/here/")
     with pytest.raises(NotYet, match=r"nothing/here/: no object under this prefix yet"):
         delivered.load()
-    delivered.change(product_views_uri="s3://no-such-bucket/product_views")
-    with pytest.raises(PipelineError, match="no-such-bucket"):
+    delivered.change(product_views_uri="s3://no-such-bucket/product_views/")
+    with pytest.raises(PipelineError, match="there is no bucket 'no-such-bucket'; check the URI") as failure:
         delivered.load()
+    assert not isinstance(failure.value, NotYet), "waiting does not make a bucket"
+
+
+@pytest.mark.parametrize("name", ["ads_views", "TopProduct"])
+def test_an_output_that_can_not_be_written_leaves_what_was_there_and_the_retry_succeeds(
+    delivered: Night, s3_url: str, name: str
+) -> None:
+    """S3 takes all of it and fails at the end."""
+    delivered.run()
+    delivered.deliver(*ordinary_logs(shift=1))
+    step: Callable[[], Any] = delivered.load
+    if name not in delivered.settings.sources(DAY):
+        delivered.load()
+        step = delivered.rank
+
+    def now() -> list[Any]:
+        tables = ("staging.loads", "staging.product_daily", "staging.source_objects")
+        rows = [delivered.warehouse.rows(f"SELECT t::text FROM {table} AS t ORDER BY 1") for table in tables]
+        for table in ("models.builds", "models.candidates"):
+            rows.append(delivered.warehouse.rows(f"SELECT t::text FROM {table} AS t WHERE model = 'TopProduct'"))
+        return [*rows, delivered.object(f"intermediate/date={DAY}/{name}.csv.gz")]
+
+    def fail(params: dict[str, Any], **_: Any) -> None:
+        if params["url_path"].endswith(f"/{name}.csv.gz"):
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "injected"}}, "PutObject")
+
+    before = now()
+    working, delivered.s3 = delivered.s3, s3_client(s3_url, attempts=1)
+    for last in ("PutObject", "CompleteMultipartUpload"):
+        delivered.s3.meta.events.register(f"before-call.s3.{last}", fail)
+    with pytest.raises(ClientError, match="SlowDown"):
+        step()
+    delivered.s3 = working
+    assert now() == before
+    assert sorted(delivered.run()) == sorted(MODELS)
+
+
+def test_a_step_that_fails_while_it_writes_leaves_no_cut_object(delivered: Night) -> None:
+    uri = f"s3://{delivered.bucket}/written.gz"
+
+    def fail_half_way() -> None:
+        with objects.gzip_writer(delivered.s3, uri) as file:
+            file.write(b"half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    assert not objects.exist(delivered.s3, [uri])
+    with objects.gzip_writer(delivered.s3, uri) as file:
+        file.write(b"all of it")
+    assert gzip.decompress(delivered.object("written.gz")) == b"all of it"
 
 
 def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go_on(delivered: Night) -> None:
@@ -467,6 +530,30 @@ def test_an_active_list_that_lost_most_of_its_advertisers_is_not_believed(delive
         delivered.load(DAY)
     delivered.change(max_advertiser_drop=1.0)
     assert delivered.load(DAY) is True
+
+
+def test_the_active_list_is_compared_with_that_of_the_last_day_that_is_loaded(delivered: Night) -> None:
+    """Half of it may go, not more; and the newest list before the day counts, however long ago it was."""
+    days = ["2024-11-10", "2024-11-12", DAY]
+    logs = [ordinary_logs(day) for day in days]
+    for day, advertisers in zip(days, (9, 4, 2), strict=True):
+        active = [("ACME", *(f"A{n}" for n in range(8)))[n] for n in range(advertisers)]
+        delivered.deliver(active, [v for log in logs for v in log[1]], [a for log in logs for a in log[2]])
+        delivered.change(max_advertiser_drop=1.0 if day == days[1] else 0.5)
+        assert delivered.load(day) is True
+    delivered.put("advertiser_ids", "advertiser_id\nACME\n")
+    with pytest.raises(PipelineError, match=r"previous_day=.*2024, 11, 12.*advertisers_then=4, advertisers_now=1"):
+        delivered.load(DAY)
+
+
+def test_an_accounting_that_does_not_close_fails_the_day(delivered: Night) -> None:
+    """No log is known that makes one; so the sums are made wrong."""
+    delivered.load()
+    delivered.warehouse.rows("UPDATE staging.accounting SET kept = kept - 1 WHERE source = 'ads_views'")
+    with closing(delivered.warehouse.connect()) as conn, conn.cursor() as cursor:
+        with pytest.raises(PipelineError, match=r"accounting_closes\.sql: broken(?s:.*)source='ads_views'") as failure:
+            warehouse.audit(cursor, "load", ds=DAY, max_rejected_share=0, max_advertiser_drop=0)
+    assert "product_views" not in str(failure.value)
 
 
 def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pytest.MonkeyPatch) -> None:

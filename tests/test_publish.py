@@ -1,7 +1,10 @@
 """DBWriting and the models: one transaction, audited, the same the second time."""
 
+import csv
+import gzip
+import io
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -51,6 +54,17 @@ def test_running_a_day_again_changes_nothing(delivered: Night) -> None:
     assert {body[4:8] for body in files.values()} == {bytes(4)}, "a gzip header with a time changes every second"
 
 
+def test_the_file_of_a_model_on_s3_is_its_lists_in_order(delivered: Night) -> None:
+    delivered.run()
+    for name, rows, columns in (
+        ("TopCTR", delivered.top_ctr(), ("advertiser_id", "rank", "product_id", "ctr", "clicks", "impressions")),
+        ("TopProduct", delivered.top_product(), ("advertiser_id", "rank", "product_id", "views")),
+    ):
+        text = gzip.decompress(delivered.object(f"intermediate/date={DAY}/{name}.csv.gz")).decode()
+        found = [tuple(row[column] for column in columns) for row in csv.DictReader(io.StringIO(text))]
+        assert found == [tuple(map(str, row)) for row in rows]
+
+
 def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
     delivered.run()
     before = delivered.top_product()
@@ -85,6 +99,36 @@ def test_a_publication_says_what_it_was_made_of(delivered: Night) -> None:
         (source, head["ETag"].strip('"'), head["ContentLength"]) for source, head in heads.items()
     }
     assert [a["source"] for a in row[7]] == ["ads_views", "product_views"]
+
+
+def test_what_made_a_list_is_known_from_its_first_publication_on(delivered: Night) -> None:
+    delivered.run()
+    delivered.change(git_revision="later")
+    delivered.deliver(*ordinary_logs(shift=1))
+    delivered.run(run_id="again")
+    for model in sql.models():
+        assert delivered.warehouse.rows(
+            "SELECT sql_file, model, title, sql_text, git_revision FROM marts.sql_versions WHERE sql_version = %s",
+            sql.version(model.file),
+        ) == [(f"sql/models/{model.file.name}", model.name, model.title, model.file.read_text(), "test")]
+    assert delivered.warehouse.rows("SELECT DISTINCT git_revision FROM marts.publications") == [("later",)]
+    assert delivered.warehouse.rows("SELECT run_id FROM staging.loads") == [("again",)]
+
+
+def test_a_model_that_is_no_longer_there_goes_from_the_days_that_are_published_again(delivered: Night) -> None:
+    delivered.run()
+    before = delivered.lists()
+    left = [model for model in sql.models() if model.name != "TopProduct"]
+    steps.publish(DAY, left, delivered.warehouse.connect, delivered.settings, run_id="test")
+    assert delivered.lists() == (before[0], [], before[2])
+    for table in ("publications", "recommendations"):
+        assert delivered.warehouse.rows(f"SELECT DISTINCT model FROM marts.{table} ORDER BY 1") == sorted(
+            (model.name,) for model in left
+        )
+    agreeing = "SELECT FROM marts.model_agreement WHERE 'TopProduct' IN (model, other_model)"
+    assert delivered.warehouse.rows(agreeing) == []
+    assert delivered.publish() == ["TopProduct"]
+    assert delivered.lists() == before
 
 
 def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night) -> None:
@@ -164,6 +208,22 @@ def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
     assert len(delivered.top_ctr()) == 40
 
 
+@pytest.mark.parametrize(("days", "holds"), [(30, True), (31, False)])
+def test_a_product_was_seen_on_the_day_or_in_the_30_days_before_it(delivered: Night, days: int, holds: bool) -> None:
+    delivered.load()
+    delivered.rank()
+    delivered.warehouse.rows("UPDATE models.candidates SET product_id = 'seen' WHERE rank = 7")
+    for advertiser in ("ACME", "BOLT"):
+        delivered.warehouse.rows(
+            "INSERT INTO staging.product_daily VALUES (%s::date - %s, %s, 'seen', 1, 0, 0)", DAY, days, advertiser
+        )
+    if holds:
+        assert sorted(delivered.publish()) == sorted(MODELS)
+    else:
+        with pytest.raises(PipelineError, match=r"products_had_events\.sql: broken"):
+            delivered.publish()
+
+
 def test_models_built_from_another_load_are_not_published_together(delivered: Night) -> None:
     """Another run loaded the day anew between this run's models and its publication."""
     delivered.load()
@@ -205,6 +265,10 @@ def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
             r"bad\.sql: .*rank_is_1_to_20",
         ),
         ("-- Bad: 5 % x\nSELECT 1", r"bad\.sql: parameters are written %\(name\)s"),
+        (
+            "-- Bad: x\nSELECT\n    1,\n    nonsense(date)\nFROM staging.loads",
+            r"bad\.sql: function nonsense\(date\) does not exist; .*\(at: nonsense\(date\)\)$",
+        ),
     ],
 )
 def test_a_mistake_in_a_model_names_the_file(delivered: Night, tmp_path, text: str, message: str) -> None:
@@ -257,6 +321,40 @@ def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back
         delivered.run(day, reload=True)
     assert delivered.smoothed_ctr() == caught_up
     assert delivered.catch_up(EARLIER) == delivered.catch_up(DAY) == []
+
+
+def test_a_model_that_does_not_look_back_is_not_ranked_again(delivered: Night) -> None:
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    ranked = "SELECT model, xmin::text FROM models.builds WHERE date = %s"
+    before = dict(delivered.warehouse.rows(ranked, DAY))
+    delivered.run(EARLIER)
+    after = dict(delivered.warehouse.rows(ranked, DAY))
+    assert sorted(name for name in after if after[name] != before[name]) == LOOKING_BACK
+
+
+def test_a_day_that_is_loaded_again_while_it_is_caught_up_with_is_left_to_who_loaded_it(
+    delivered: Night, monkeypatch
+) -> None:
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    delivered.load(EARLIER)
+    build_model = steps.build_model
+
+    def build_and_load_again(*arguments):
+        build_model(*arguments)
+        delivered.load(DAY, reload=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "build_model", build_and_load_again)
+        assert delivered.catch_up(EARLIER) == []
+    assert {row[6] for row in delivered.smoothed_ctr()} == {1}
+    delivered.run()
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}
 
 
 def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(delivered: Night, monkeypatch) -> None:
@@ -394,6 +492,59 @@ def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night:
     night.change(keep_days=10_000)
     night.forget()
     assert kept() == after
+
+
+def test_what_is_as_old_as_the_settings_keep_is_still_kept(night: Night) -> None:
+    """Each is tried one day short of its time, and at it."""
+    newest = datetime.now(UTC).date() - timedelta(1)
+    kept, expired = str(newest - timedelta(60)), str(newest - timedelta(61))
+    for day in (expired, kept, str(newest)):
+        night.deliver(*ordinary_logs(day))
+        night.run(day)
+    age = "UPDATE staging.loads SET loaded_at = now() - interval '30 days' + interval '1 minute' WHERE date < %s"
+    night.warehouse.rows(age, newest)
+    night.change(keep_days=60, keep_working_days=30)
+    night.forget(str(newest))
+    dates = "SELECT DISTINCT date::text FROM {} ORDER BY 1"
+    assert night.warehouse.rows(dates.format("staging.loads")) == [(expired,), (kept,), (str(newest),)]
+    assert night.warehouse.rows(dates.format("models.candidates")) == [(expired,), (kept,), (str(newest),)]
+    night.warehouse.rows("UPDATE staging.loads SET loaded_at = loaded_at - interval '2 minutes'")
+    night.forget(str(newest))
+    assert night.warehouse.rows(dates.format("staging.loads")) == [(kept,), (str(newest),)]
+    assert night.warehouse.rows(dates.format("models.candidates")) == [(str(newest),)]
+    assert night.warehouse.rows(dates.format("marts.recommendations")) == [(kept,), (str(newest),)]
+
+
+def test_lines_of_a_day_that_was_never_loaded_are_kept_for_days_that_count_from_its_date(night: Night) -> None:
+    """Every attempt failed, for too many of them."""
+    today = datetime.now(UTC).date()
+    for days in (29, 30, 31):
+        day = str(today - timedelta(days))
+        night.deliver(*ordinary_logs(day))
+        night.put("ads_views", night.object("ads_views") + b"unreadable\n" * 999)
+        with pytest.raises(PipelineError, match="rejected_share"):
+            night.load(day)
+    night.change(keep_working_days=30)
+    night.forget(str(today))
+    assert night.warehouse.rows("SELECT DISTINCT date FROM staging.rejected_lines ORDER BY 1") == [
+        (today - timedelta(30),),
+        (today - timedelta(29),),
+    ]
+
+
+def test_a_day_of_long_ago_that_is_loaded_again_is_kept_for_its_time_again(night: Night) -> None:
+    for day in ("2024-09-01", DAY):
+        night.deliver(*ordinary_logs(day))
+        night.run(day)
+    night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    night.change(keep_days=60, keep_working_days=30)
+    night.deliver(*ordinary_logs("2024-09-01"))
+    night.load("2024-09-01", reload=True)
+    night.forget()
+    assert night.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications ORDER BY 1") == [
+        ("2024-09-01",),
+        (DAY,),
+    ]
 
 
 def test_candidates_that_are_not_published_yet_outlive_their_time(delivered: Night) -> None:

@@ -118,6 +118,19 @@ def close(expected: Any) -> Any:
 )
 @given(days=published_days(), limit=st.integers(1, 5))
 def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, days, limit: int) -> None:
+    assert_stats(warehouse, days, limit)
+
+
+def test_a_week_is_7_published_days_of_many(warehouse: Warehouse) -> None:
+    """One of the first is published once more at the end: all weeks that it is in follow, and no other."""
+    chance = random.Random(1)
+    order = chance.sample(range(18), 11)
+    order.append(sorted(order)[1])
+    days = [(str(date.fromisoformat(DAY) + timedelta(n)), make_day(chance, 60)) for n in order]
+    assert_stats(warehouse, days, 3)
+
+
+def assert_stats(warehouse: Warehouse, days: list[tuple[str, Published]], limit: int) -> None:
     for table in warehouse.rows(
         "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relkind = 'r' "
         "AND c.relnamespace::regnamespace::text IN ('staging', 'models', 'marts') AND c.relname <> 'version'"
