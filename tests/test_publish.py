@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -63,6 +64,19 @@ def test_the_file_of_a_model_on_s3_is_its_lists_in_order(delivered: Night) -> No
         text = gzip.decompress(delivered.object(f"intermediate/date={DAY}/{name}.csv.gz")).decode()
         found = [tuple(row[column] for column in columns) for row in csv.DictReader(io.StringIO(text))]
         assert found == [tuple(map(str, row)) for row in rows]
+
+
+def test_the_file_of_a_model_is_in_order_however_the_model_selects(delivered: Night, tmp_path: Path) -> None:
+    (tmp_path / "backwards.sql").write_text(
+        "-- Backwards: x\nSELECT a AS advertiser_id, 21 - n AS rank, 'p' || n AS product_id, n AS score "
+        "FROM generate_series(1, 20) AS n, unnest(ARRAY['b', 'Z', 'a']) AS a"
+    )
+    (model,) = sql.models(tmp_path)
+    delivered.load()
+    assert steps.build_model(DAY, model, delivered.warehouse.connect, delivered.s3, delivered.settings) == 60
+    text = gzip.decompress(delivered.object(f"intermediate/date={DAY}/Backwards.csv.gz")).decode()
+    found = [(row["advertiser_id"], int(row["rank"])) for row in csv.DictReader(io.StringIO(text))]
+    assert found == [(advertiser, rank) for advertiser in ("Z", "a", "b") for rank in range(1, 21)]
 
 
 def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
@@ -496,22 +510,25 @@ def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night:
 
 def test_what_is_as_old_as_the_settings_keep_is_still_kept(night: Night) -> None:
     """Each is tried one day short of its time, and at it."""
+    night.change(max_rejected_share=1.0)
     newest = datetime.now(UTC).date() - timedelta(1)
     kept, expired = str(newest - timedelta(60)), str(newest - timedelta(61))
     for day in (expired, kept, str(newest)):
         night.deliver(*ordinary_logs(day))
+        night.put("ads_views", night.object("ads_views") + b"unreadable\n")
         night.run(day)
     age = "UPDATE staging.loads SET loaded_at = now() - interval '30 days' + interval '1 minute' WHERE date < %s"
     night.warehouse.rows(age, newest)
     night.change(keep_days=60, keep_working_days=30)
     night.forget(str(newest))
     dates = "SELECT DISTINCT date::text FROM {} ORDER BY 1"
-    assert night.warehouse.rows(dates.format("staging.loads")) == [(expired,), (kept,), (str(newest),)]
-    assert night.warehouse.rows(dates.format("models.candidates")) == [(expired,), (kept,), (str(newest),)]
+    for table in ("staging.loads", "models.candidates", "staging.rejected_lines"):
+        assert night.warehouse.rows(dates.format(table)) == [(expired,), (kept,), (str(newest),)], table
     night.warehouse.rows("UPDATE staging.loads SET loaded_at = loaded_at - interval '2 minutes'")
     night.forget(str(newest))
     assert night.warehouse.rows(dates.format("staging.loads")) == [(kept,), (str(newest),)]
-    assert night.warehouse.rows(dates.format("models.candidates")) == [(str(newest),)]
+    for table in ("models.candidates", "staging.rejected_lines"):
+        assert night.warehouse.rows(dates.format(table)) == [(str(newest),)], table
     assert night.warehouse.rows(dates.format("marts.recommendations")) == [(kept,), (str(newest),)]
 
 

@@ -13,6 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from elt import sql, warehouse
 
+ALONE, SHARED = "ExclusiveLock", "ShareLock"
 READERS_LEASE = "SELECT pg_advisory_xact_lock_shared(24256, 1)"
 """As marts.lease takes it, for as long as the transaction is open."""
 
@@ -25,25 +26,28 @@ def held(of: Warehouse, take: Callable[[Connection], None]) -> Iterator[None]:
     conn.close()
 
 
-def waits(of: Warehouse, step: Callable[[], Any], take: Callable[[Connection], None]) -> bool:
-    """Does the step wait for what another session has taken, and go on when that is released?"""
+def waits(of: Warehouse, step: Callable[[], Any], take: Callable[[Connection], None]) -> str | None:
+    """How the step waits for what another session has taken: to have it ALONE, or SHARED; None: it does not wait.
+
+    When that is released the step goes on.
+    """
     with ThreadPoolExecutor(1) as pool:
         with held(of, take):
             begun: Future[Any] = pool.submit(step)
             deadline = time.monotonic() + 30
-            while not (waiting := somebody_waits(of)) and not begun.done():
+            while not (waiting := waiting_for(of)) and not begun.done():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         begun.result(30)
     return waiting
 
 
-def somebody_waits(of: Warehouse) -> bool:
-    ((waiting,),) = of.rows(
-        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
-        "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted)"
+def waiting_for(of: Warehouse) -> str | None:
+    ((mode,),) = of.rows(
+        "SELECT max(mode) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
     )
-    return bool(waiting)
+    return mode
 
 
 def lease(conn: Connection) -> None:
@@ -59,32 +63,34 @@ MODEL = partial(warehouse.lock_model, day=DAY, model=sql.models()[0].name)
 @pytest.mark.parametrize(
     ("step", "other", "expected"),
     [
-        pytest.param("load", DAY_ALONE, True, id="a load waits for a load, and for a publication"),
-        pytest.param("load", DAY_SHARED, True, id="a load waits for models that rank the day"),
-        pytest.param("rank", DAY_ALONE, True, id="a model waits for a load, and for a publication"),
-        pytest.param("rank", DAY_SHARED, False, id="models rank a day at the same time"),
-        pytest.param("rank", MODEL, True, id="a model waits for itself"),
-        pytest.param("publish", DAY_ALONE, True, id="a publication waits for a load"),
-        pytest.param("publish", DAY_SHARED, True, id="a publication waits for models that rank the day"),
-        pytest.param("publish", MODEL, False, id="a publication waits for the day, not for each of its models"),
-        pytest.param("publish", warehouse.lock_publication, True, id="a publication waits for every other"),
-        pytest.param("forget", warehouse.lock_publication, True, id="forgetting waits for publications"),
-        pytest.param("load", warehouse.lock_publication, False, id="a load waits for no publication of another day"),
-        pytest.param("rank", warehouse.lock_publication, False, id="nor does a model"),
-        pytest.param("publish", lease, True, id="a publication that changes something waits for readers' leases"),
+        pytest.param("load", DAY_ALONE, ALONE, id="a load waits for a load, and for a publication"),
+        pytest.param("load", DAY_SHARED, ALONE, id="a load waits for models that rank the day"),
+        pytest.param("rank", DAY_ALONE, SHARED, id="a model waits for a load, and for a publication"),
+        pytest.param("rank", DAY_SHARED, None, id="models rank a day at the same time"),
+        pytest.param("rank", MODEL, ALONE, id="a model waits for itself"),
+        pytest.param("publish", DAY_ALONE, ALONE, id="a publication waits for a load"),
+        pytest.param("publish", DAY_SHARED, ALONE, id="a publication waits for models that rank the day"),
+        pytest.param("publish", MODEL, None, id="a publication waits for the day, not for each of its models"),
+        pytest.param("publish", warehouse.lock_publication, ALONE, id="a publication waits for every other"),
+        pytest.param("forget", warehouse.lock_publication, ALONE, id="forgetting waits for publications"),
+        pytest.param("load", warehouse.lock_publication, None, id="a load waits for no publication of another day"),
+        pytest.param("rank", warehouse.lock_publication, None, id="nor does a model"),
+        pytest.param("publish", lease, ALONE, id="a publication that changes something waits for readers' leases"),
     ],
 )
-def test_a_step_waits_for(delivered: Night, step: str, other: Callable[[Connection], None], expected: bool) -> None:
+def test_a_step_waits_for(
+    delivered: Night, step: str, other: Callable[[Connection], None], expected: str | None
+) -> None:
     if step != "load":
         delivered.load()
         delivered.rank()
-    assert waits(delivered.warehouse, getattr(delivered, step), other) is expected
+    assert waits(delivered.warehouse, getattr(delivered, step), other) == expected
 
 
 def test_a_day_and_another_day_do_not_wait_for_each_other(delivered: Night) -> None:
     other_day = partial(warehouse.lock_day, day="2024-11-21")
     for step in (delivered.load, delivered.rank, delivered.publish):
-        assert waits(delivered.warehouse, step, other_day) is False
+        assert waits(delivered.warehouse, step, other_day) is None
 
 
 def test_who_changes_nothing_waits_for_no_reader_and_who_forgets_a_day_does(night: Night) -> None:
@@ -92,11 +98,11 @@ def test_who_changes_nothing_waits_for_no_reader_and_who_forgets_a_day_does(nigh
     for day in ("2024-09-01", DAY):
         night.deliver(*ordinary_logs(day))
         night.run(day)
-    assert waits(night.warehouse, night.publish, lease) is False
+    assert waits(night.warehouse, night.publish, lease) is None
     night.change(keep_days=60, keep_working_days=30)
-    assert waits(night.warehouse, night.forget, lease) is False
+    assert waits(night.warehouse, night.forget, lease) is None
     night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
-    assert waits(night.warehouse, night.forget, lease) is True
+    assert waits(night.warehouse, night.forget, lease) == ALONE
     assert night.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications") == [(DAY,)]
 
 
