@@ -136,6 +136,17 @@ def assert_stats(warehouse: Warehouse, days: list[tuple[str, Published]], limit:
         "AND c.relnamespace::regnamespace::text IN ('staging', 'models', 'marts') AND c.relname <> 'version'"
     ):
         warehouse.rows(f"DELETE FROM {table[0]}")
+    check(warehouse, days, limit)
+
+
+def test_a_week_is_the_7_newest_of_the_days_that_are_published(warehouse: Warehouse) -> None:
+    chance = random.Random(7)
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in (0, 1, 2, 3, 5, 6, 8, 9, 10)]
+    check(warehouse, [(day, make_day(chance, most=60)) for day in days], limit=3)
+
+
+def check(warehouse: Warehouse, days: list[tuple[str, Published]], limit: int) -> None:
+    """Publishes the days in their order; then the figures of each are what plain Python counts."""
     published: dict[str, Published] = {}
     for day, content in days:
         publish(warehouse, day, content)
@@ -176,6 +187,19 @@ def test_a_day_published_before_there_were_figures_has_totals_of_0(delivered: Ni
     assert listed["advertisers"] == [{"advertiser_id": "ACME", **unknown}]
 
 
+def test_the_newest_of_the_days_lists_says_when_it_was_published(delivered: Night) -> None:
+    """A day that comes late: of the day after it, only the model that looks back on it is published again."""
+    delivered.run()
+    before = "2024-11-19"
+    delivered.deliver(*ordinary_logs(before))
+    delivered.run(before)
+    times = {m["model"]: m["published_at"] for m in ask(delivered.warehouse, "models", date=DAY)["models"]}
+    assert times["SmoothedCTR"] > times["TopCTR"] == times["TopProduct"]
+    assert ask(delivered.warehouse, "stats", date=DAY, limit=1)["published_at"] == times["SmoothedCTR"]
+    one = ask(delivered.warehouse, "stats_advertiser", date=DAY, advertiser_id="ACME")
+    assert one["published_at"] == times["SmoothedCTR"]
+
+
 def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_follows_what_is_loaded_again(
     night: Night,
 ) -> None:
@@ -210,3 +234,18 @@ def test_few_clicks_are_marked_as_meaning_nothing(night: Night) -> None:
         "SELECT clicks, round(smallest_expected::numeric, 3)::float, meaningful FROM marts.advertiser_evaluation "
         "WHERE model = 'TopCTR'"
     ) == [(2, 0.667, False)]
+
+
+@pytest.mark.parametrize(("clicks", "meaningful"), [(10, True), (9, False)])
+def test_5_expected_clicks_are_enough_to_mean_something(night: Night, clicks: int, meaningful: bool) -> None:
+    """The list was shown 200 times of 400: half of the clicks are expected on it, half elsewhere."""
+    after, products = "2024-11-21", [f"p{n:02}" for n in range(40)]
+    clicked = {DAY: products[:20], after: ["p30"] * clicks}
+    for day, clicks_of_day in clicked.items():
+        ads = [("ACME", product, "impression", day) for product in products for _ in range(10)]
+        ads += [("ACME", product, "click", day) for product in clicks_of_day]
+        night.deliver(["ACME"], [("ACME", "p00", day)], ads)
+        night.run(day)
+    for query, params in (("stats", {"limit": 1}), ("stats_advertiser", {"advertiser_id": "ACME"})):
+        found = ask(night.warehouse, query, date=None, **params)["evaluation"]["TopCTR"]
+        assert (found["meaningful"], found["week"]["meaningful"]) == (meaningful, meaningful)
