@@ -62,6 +62,8 @@ class Relation:
         """`view`: the file is one query. `function`: it makes one. `table`: it fills one, or says who does."""
         if self.statement.startswith("CREATE OR REPLACE FUNCTION"):
             return "function"
+        if "INSERT INTO" in self.statement:
+            return "table"
         return "view" if self.statement.startswith(("SELECT", "WITH")) else "table"
 
     @property
