@@ -455,6 +455,50 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     assert clicks == [(30_000 - len(bad),)]
 
 
+@pytest.mark.parametrize(
+    ("log", "place"),
+    [("advertiser_ids", 0), ("product_views", 0), ("product_views", 1), ("ads_views", 0), ("ads_views", 1)],
+)
+def test_an_id_has_1_to_64_bytes(delivered: Night, log: str, place: int) -> None:
+    header, good = {
+        "advertiser_ids": ("advertiser_id", ["ACME"]),
+        "product_views": ("advertiser_id,product_id,date", ["ACME", "p", DAY]),
+        "ads_views": ("advertiser_id,product_id,type,date", ["ACME", "p", "click", DAY]),
+    }[log]
+    ids = ["x", "x" * 64, "ä" * 32, "", '""', "x" * 65, "ä" * 32 + "x"]
+    lines = [",".join([*good[:place], value, *good[place + 1 :]]) for value in ids]
+    # A further column, or an empty id would be a line without any value.
+    delivered.put(log, "\n".join([f"{header},more", ",".join([*good, "."]), *(f"{line},." for line in lines)]))
+    delivered.change(max_rejected_share=1.0)
+    delivered.load()
+    kept = delivered.warehouse.rows("SELECT line_number FROM staging.rejected_lines ORDER BY 1")
+    assert [number - 3 for (number,) in kept] == [3, 4, 5, 6]
+
+
+def test_a_log_with_nothing_but_inactive_advertisers_on_the_day_is_not_late(delivered: Night) -> None:
+    for log, line in (("ads_views", f"GONE,p,click,{DAY}"), ("product_views", f"GONE,p,{DAY}")):
+        body = delivered.object(log)
+        delivered.put(log, body.splitlines()[0] + b"\n" + line.encode())
+        assert delivered.load() is True
+        assert delivered.accounting(log) == {"delivered": 1, "kept": 0, "other_day": 0, "inactive": 1, "rejected": 0}
+        delivered.put(log, body)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_log_whose_lines_repeat_is_counted_however_lines_end_and_bad_ones_among_them(
+    delivered: Night, caplog: pytest.LogCaptureFixture, end: bytes
+) -> None:
+    """Line by line, every line that stands there often would be read as often."""
+    lines = [*LINES * 100, b"nonsense", *LINES * 100, b"nonsense"]
+    delivered.put("product_views", end.join([HEADER, *lines, b""]))
+    with caplog.at_level("INFO"):
+        delivered.load()
+    assert "line by line" not in caplog.text
+    assert views_of(delivered) == {f"p{n}": 200 for n in range(5)}
+    kept = delivered.warehouse.rows("SELECT line_number, reason, line FROM staging.rejected_lines ORDER BY 1")
+    assert [(number, bytes(line)) for number, _, line in kept] == [(502, b"nonsense"), (1_003, b"nonsense")]
+
+
 def test_a_carriage_return_alone_ends_no_line(delivered: Night) -> None:
     """COPY would take the first one for every line's end, and so the line feed within quotes for a value's."""
     lines = [b'ACME,p1,2024-11-20\rACME,"p', b'2",2024-11-20']
@@ -559,12 +603,11 @@ def test_an_accounting_that_does_not_close_fails_the_day(delivered: Night) -> No
 def test_a_hopeless_object_is_given_up_early(delivered: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(land, "MOST_REJECTED", 3000)
     delivered.put("product_views", HEADER + b"\n" + b"nonsense\n" * 20_000)
-    with pytest.raises(
-        PipelineError, match=r"gave up after 20,000 lines: 20,000 can not be read. By reason: \{.missing data"
-    ):
+    counted = r"gave up after 20,000 lines: 20,000 can not be read. By reason: \{.missing data.*20000\}. The first:"
+    with pytest.raises(PipelineError, match=rf"{counted}\n *20,000 times: .*'nonsense'$"):
         delivered.load()
     delivered.put("product_views", HEADER + b"\n" + b"".join(b"nonsense %d\n" % n for n in range(20_000)))
-    with pytest.raises(PipelineError, match=r"gave up after 4,000 lines: 4,000 can(?s:.*)line 2: .*'nonsense 0'"):
+    with pytest.raises(PipelineError, match=r"gave up after 4,000 lines: 4,000 can.*\n *line 2: .*e 0'(?:\n.*){4}$"):
         delivered.load()
 
 
