@@ -88,7 +88,8 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
     steps.publish(day, sql.models(), warehouse.connect, anywhere, run_id="test")
 
 
-def ask(warehouse: Warehouse, query: str, **params: Any) -> dict[str, Any] | None:
+def ask(warehouse: Warehouse, query: str, **params: Any) -> Any:
+    """What the API answers to a question, as its role; None where it would say 404."""
     conn = psycopg2.connect(warehouse.url("recommendations_api"))
     with conn.cursor() as cursor:
         cursor.execute(QUERIES[query], params)
@@ -153,7 +154,6 @@ def check(warehouse: Warehouse, days: list[tuple[str, Published]], limit: int) -
         published[day] = content
     for day in published:
         answer = ask(warehouse, "stats", date=day, limit=limit)
-        assert answer
         answer.pop("published_at")
         assert answer == close(stats(published, day, limit))
         for after in ("", *ADVERTISERS):
@@ -178,11 +178,8 @@ def test_a_day_published_before_there_were_figures_has_totals_of_0(delivered: Ni
     nothing = {"from": DAY, "days": 0, "impressions": 0, "clicks": 0, "ctr": None, "views": 0}
     every = ask(delivered.warehouse, "stats", date=None, limit=1)
     one = ask(delivered.warehouse, "stats_advertiser", date=None, advertiser_id="ACME")
-    assert every
-    assert one
     assert every["totals"] == one["totals"] == {"day": None, "week": nothing}
     listed = ask(delivered.warehouse, "advertisers", date=None, limit=1, after="")
-    assert listed
     unknown = dict.fromkeys(("products", "impressions", "clicks", "ctr", "views"))
     assert listed["advertisers"] == [{"advertiser_id": "ACME", **unknown}]
 
