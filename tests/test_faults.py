@@ -146,6 +146,7 @@ def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(delivered: N
             if process.returncode:
                 lost += 1
                 assert "psycopg2.OperationalError" in errors or "psycopg2.InterfaceError" in errors, errors
+                assert "PipelineError" not in errors, "raised from the other: a retry is not tried"
             delivered.run()
             assert lists_now(api, DAY) == versions[n % 2]
     admin.close()

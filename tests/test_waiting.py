@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
+import psycopg2
 import pytest
 from conftest import DAY, Night, Warehouse, ordinary_logs
 from psycopg2.extensions import connection as Connection
 
 from elt import sql, warehouse
+from local.postgres import MASTER
 
 ALONE, SHARED = "ExclusiveLock", "ShareLock"
 READERS_LEASE = "SELECT pg_advisory_xact_lock_shared(24256, 1)"
@@ -104,6 +106,25 @@ def test_who_changes_nothing_waits_for_no_reader_and_who_forgets_a_day_does(nigh
     night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
     assert waits(night.warehouse, night.forget, lease) == ALONE
     assert night.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications") == [(DAY,)]
+
+
+def test_a_table_that_somebody_has_locked_is_left_to_the_retries(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a maintenance would: the error is PostgreSQL's own, and no file is blamed."""
+    delivered.load()
+    delivered.rank()
+    with closing(psycopg2.connect(delivered.warehouse.url(MASTER))) as conn, conn.cursor() as cursor:
+        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
+        cursor.execute("LOCK TABLE staging.loads")
+        for step in (delivered.load, delivered.rank, delivered.publish, delivered.forget):
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                step()
+
+
+def test_the_locks_of_days_and_of_models_never_meet() -> None:
+    """They share one space of numbers: a day's is positive."""
+    assert all(warehouse.hash_of(f"{DAY} {n}") < 0 for n in range(100))
 
 
 def test_a_session_is_what_the_steps_rely_on_whatever_the_client_is_told(
