@@ -317,7 +317,9 @@ def test_a_cut_gzip_is_refused(delivered: Night) -> None:
     assert len(whole) > 800_000
     damaged = bytearray(whole)
     damaged[700_000:700_100] = bytes(100)
-    for body in (whole[:-10], bytes(damaged)):
+    no_block = bytearray(whole)
+    no_block[10] = 7  # the first byte after gzip's header: there is no such kind of block
+    for body in (whole[:-10], bytes(damaged), bytes(no_block)):
         delivered.put("views.gz", body)
         with pytest.raises(PipelineError, match=r"views\.gz: not a whole gzip file") as failure:
             delivered.load()
