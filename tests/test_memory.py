@@ -5,7 +5,7 @@ import gzip
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date, timedelta
@@ -334,30 +334,150 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
     assert list(memory._answers) == [("/new", b"")]
     memory.keep(("/late", b""), Answer(b"late", [], version=1, route="/"))
     assert list(memory._answers) == [("/new", b"")]
+    for body in (b"x" * 40_000, b"y" * 4_000):
+        again = Answer(body, [], version=2, route="/")
+        memory.keep(("/new", b""), again)
+        assert memory._bytes == again.size + len("/new")
+        assert len(again.representation(zips=False)[1]) + len(again.representation(zips=True)[1]) <= again.size
+
+
+def test_what_was_asked_for_is_given_up_after_what_was_not() -> None:
+    async def ask() -> tuple[bool, int, float]:
+        return True, 1, 60.0
+
+    async def story() -> None:
+        memory = Memory(ask, unavailable=OSError, limit=10_000)
+        keys = [(path, b"") for path in ("/a", "/b", "/c")]
+        for key in keys[:2]:
+            memory.keep(key, Answer(b"x" * 1_000, [], version=1, route="/"))
+        await memory.confirmed(keys[0])
+        assert memory.leased(keys[0])
+        memory.keep(keys[2], Answer(b"x" * 1_000, [], version=1, route="/"))
+        assert [memory.leased(key) is not None for key in keys] == [True, False, True]
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """The clock of the memory, which goes on when it is told to: by so many seconds."""
+    now = 0.0
+
+    def goes_on(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("api.memory.monotonic", lambda: now)
+    return goes_on
+
+
+@pytest.mark.parametrize(("on_the_way", "lasts"), [(0.0, True), (0.14, True), (0.16, False)])
+def test_a_lease_counts_from_before_it_was_asked_for(
+    clock: Callable[[float], None], on_the_way: float, lasts: bool
+) -> None:
+    """When the warehouse granted it is not known, only that it was after the question was sent."""
+
+    async def ask() -> tuple[bool, int, float]:
+        clock(on_the_way)
+        return True, 1, 0.15
+
+    async def story() -> None:
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
+        assert memory.leased(("/", b"")) is None
+        assert (await memory.confirmed(("/", b"")))[1]
+        assert (memory.leased(("/", b"")) is not None) is lasts
+
+    asyncio.run(story())
+
+
+def test_a_lease_is_renewed_by_the_first_who_asks_in_its_second_half(clock: Callable[[float], None]) -> None:
+    """Nobody waits for it; without requests it runs out."""
+    asked = 0
+
+    async def ask() -> tuple[bool, int, float]:
+        nonlocal asked
+        asked += 1
+        return True, 1, 0.15
+
+    async def story() -> None:
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
+        await memory.confirmed(("/", b""))
+        for passed, asked_by_then in ((0.0, 1), (0.07, 1), (0.01, 2), (0.07, 2), (0.01, 3), (0.14, 4)):
+            clock(passed)
+            for _ in range(3):
+                assert memory.leased(("/", b"")) is not None
+            await asyncio.sleep(0)
+            assert asked == asked_by_then
+        clock(0.16)
+        assert memory.leased(("/", b"")) is None
+        await asyncio.sleep(0)
+        assert asked == 4
+
+    asyncio.run(story())
+
+
+def test_a_warehouse_that_is_away_is_asked_twice_a_second_and_nobody_waits_for_it(
+    clock: Callable[[float], None],
+) -> None:
+    asked, away = 0, True
+
+    async def ask() -> tuple[bool, int, float]:
+        nonlocal asked
+        asked += 1
+        if away:
+            raise OSError
+        return False, 1, 0.15
+
+    async def story() -> None:
+        nonlocal away
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
+        memory.keep(key, known)
+        for passed, asked_by_then in ((0.0, 1), (0.4, 1), (0.1, 2), (0.4, 2), (0.1, 3)):
+            clock(passed)
+            for _ in range(3):
+                assert await memory.confirmed(key) == (known, False)
+            await asyncio.sleep(0)
+            assert asked == asked_by_then
+        away = False
+        clock(0.5)
+        assert await memory.confirmed(key) == (known, False)
+        await asyncio.sleep(0)
+        assert await memory.confirmed(key) == (known, True)
+
+    asyncio.run(story())
+
+
+def test_a_warehouse_that_hangs_is_waited_for_half_a_second_once() -> None:
+    async def story() -> None:
+        go_on = asyncio.Event()
+
+        async def ask() -> tuple[bool, int, float]:
+            await go_on.wait()
+            return False, 1, 0.15
+
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
+        memory.keep(key, known)
+        begun = asyncio.get_running_loop().time()
+        assert await asyncio.gather(*[memory.confirmed(key) for _ in range(3)]) == [(known, False)] * 3
+        assert 0.4 < asyncio.get_running_loop().time() - begun < 2
+        begun = asyncio.get_running_loop().time()
+        assert await memory.confirmed(key) == (known, False)
+        assert asyncio.get_running_loop().time() - begun < 0.4
+        go_on.set()
+        while not (await memory.confirmed(key))[1]:
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
 
 
 def given(memory: Memory, key: tuple[str, bytes]) -> bytes | None:
     """What is given under the lease."""
     answer = memory.leased(key)
     return answer.body if answer else None
-
-
-def test_a_lease_counts_from_before_it_was_asked_for() -> None:
-    """What the warehouse grants begins when it grants it, and that is known only to be after the question was sent."""
-
-    async def story(on_the_way: float) -> bytes | None:
-        async def ask() -> tuple[bool, int, float]:
-            await asyncio.sleep(on_the_way)
-            return True, 1, 0.2
-
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
-        memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
-        assert memory.leased(("/", b"")) is None
-        await memory.confirmed(("/", b""))
-        return given(memory, ("/", b""))
-
-    assert asyncio.run(story(on_the_way=0.0)) == b"known"
-    assert asyncio.run(story(on_the_way=0.25)) is None
 
 
 def test_under_a_lease_no_answer_of_another_version_is_kept() -> None:
@@ -377,6 +497,32 @@ def test_under_a_lease_no_answer_of_another_version_is_kept() -> None:
             assert given(memory, known) == b"of 2"
         memory.keep(other, Answer(b"of 2 too", [], version=2, route="/"))
         assert given(memory, other) == b"of 2 too"
+
+    asyncio.run(story())
+
+
+def test_all_who_come_during_a_check_are_answered_by_one_more() -> None:
+    go_on, asked = asyncio.Event(), 0
+
+    async def ask() -> tuple[bool, int, float]:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        return False, 1, 0.15
+
+    async def story() -> None:
+        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
+        memory.keep(key, known)
+        waiting = []
+        for _ in range(10):
+            waiting.append(asyncio.create_task(memory.confirmed(key)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert asked == 1
+        go_on.set()
+        assert await asyncio.gather(*waiting) == [(known, True)] * 10
+        assert asked == 2
 
     asyncio.run(story())
 
