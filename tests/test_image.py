@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -47,7 +47,11 @@ def container(*command: str, ca: Path | None = None, **env: str) -> Iterator[sub
     try:
         yield process
     finally:
-        process.kill()
+        # buildah alone would leave the container's own process running.
+        left = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
+        for one in (process, *left):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
         if made:
             subprocess.run(["buildah", "rm", made.strip()], capture_output=True, check=True)
