@@ -15,7 +15,7 @@ import pytest
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
-from api.database import Database, _ready
+from api.database import Connection, Database, Unavailable, _ready
 from api.settings import Settings
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -308,9 +308,39 @@ def test_more_than_100_requests_at_once_are_refused_at_once_but_health_and_metri
 
 
 def test_a_lost_connection_is_replaced_without_the_client_noticing(client: httpx.Client, warehouse: Warehouse) -> None:
-    for _ in range(5):
-        assert client.get("/recommendations/ACME/TopCTR").status_code == 200
+    for number in range(5):
+        answer = client.get(f"/history/ACME?{number}")  # never the same, so that none is answered from memory
+        assert answer.status_code == 200
+        assert "cache-status" not in answer.headers
         _kill_connections(warehouse)
+
+
+def test_a_query_that_took_too_long_is_not_asked_again(warehouse: Warehouse) -> None:
+    """Only for a connection that has died the query goes over a new one, of which the test keeps count."""
+    connected = 0
+
+    class Counting(Database):
+        async def _connect(self) -> Connection:
+            nonlocal connected
+            connected += 1
+            return await super()._connect()
+
+    async def story() -> None:
+        url = warehouse.url("recommendations_api")
+        database = Counting(Settings(database_url=url, pool_size=1, statement_timeout=0.3))
+        await database.fetch("history", advertiser_id="ACME")
+        with closing(psycopg2.connect(warehouse.postgres.url("postgres", warehouse.name))) as holder:
+            holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(Unavailable, match="the warehouse took too long to answer"):
+                await database.fetch("history", advertiser_id="ACME")
+        assert connected == 1
+        await database.fetch("history", advertiser_id="ACME")
+        _kill_connections(warehouse)
+        await database.fetch("history", advertiser_id="ACME")
+        assert connected == 3
+        database.close()
+
+    asyncio.run(story())
 
 
 def test_a_slow_database_is_503_within_a_bounded_time(client: httpx.Client, warehouse: Warehouse) -> None:

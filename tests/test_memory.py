@@ -232,6 +232,7 @@ def test_large_answers_are_zipped_for_those_who_understand_it(client: httpx.Clie
     [
         (b"", False),
         (b"gzip", True),
+        (b"x-gzip", True),
         (b"deflate, GZIP ; q=0.2", True),
         (b"*", True),
         (b"gzip;q=0", False),
@@ -323,11 +324,11 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
 
     memory = Memory(ask=ask, unavailable=Exception, limit=100_000)
     for n in range(1000):
-        memory.keep((f"/{n}", b""), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
+        memory.keep((f"/{n}", b"a=1"), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
         sizes = (answer.size + len(path) + len(query) for (path, query), answer in memory._answers.items())
         assert memory._bytes == sum(sizes) <= 100_000
-    assert ("/999", b"") in memory._answers
-    assert ("/0", b"") not in memory._answers
+    assert ("/999", b"a=1") in memory._answers
+    assert ("/0", b"a=1") not in memory._answers
     memory.keep(("/large", b""), Answer(b"x" * 100_000, [], version=1, route="/"))
     assert ("/large", b"") not in memory._answers
     memory.keep(("/new", b""), Answer(b"new", [], version=2, route="/"))
@@ -371,15 +372,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return goes_on
 
 
-@pytest.mark.parametrize(("on_the_way", "lasts"), [(0.0, True), (0.14, True), (0.16, False)])
-def test_a_lease_counts_from_before_it_was_asked_for(
-    clock: Callable[[float], None], on_the_way: float, lasts: bool
+@pytest.mark.parametrize(
+    ("granted", "on_the_way", "lasts"),
+    [(True, 0.0, True), (True, 0.14, True), (True, 0.16, False), (False, 0.0, False)],
+)
+def test_a_lease_that_is_granted_counts_from_before_it_was_asked_for(
+    clock: Callable[[float], None], granted: bool, on_the_way: float, lasts: bool
 ) -> None:
     """When the warehouse granted it is not known, only that it was after the question was sent."""
 
     async def ask() -> tuple[bool, int, float]:
         clock(on_the_way)
-        return True, 1, 0.15
+        return granted, 1, 0.15
 
     async def story() -> None:
         memory = Memory(ask, unavailable=OSError, limit=100_000)
