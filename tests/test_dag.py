@@ -24,8 +24,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, ordinary_logs
 
 from elt import sql, steps
-from elt.errors import NotYet
-from elt.settings import PROJECT
+from elt.errors import NotYet, PipelineError
+from elt.settings import PROJECT, Settings
 from elt.warehouse import lock_day, lock_model
 from local import airflow
 from local.api import serve
@@ -355,3 +355,13 @@ def test_the_hook_opens_psycopg2_and_keeps_tls_settings(warehouse: Warehouse, mo
     assert parameters["application_name"] == "through-airflow"
     assert parameters["sslmode"] == "prefer"
     conn.close()
+
+
+def test_a_task_without_a_warehouse_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elt import connections
+
+    monkeypatch.setattr(connections, "_exists", lambda _: False)
+    uris: dict[str, Any] = dict.fromkeys(URIS, "s3://b/k")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(PipelineError, match="set DATABASE_URL, or make the Airflow connection recommendations_db"):
+        connections.warehouse(Settings(**uris))

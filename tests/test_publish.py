@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from conftest import DAY, MODELS, ORDINARY_LISTS, Night, ordinary_logs
 
 import elt.warehouse
-from elt import sql, steps
+from elt import sql, steps, warehouse
 from elt.errors import NotYet, PipelineError
 
 pytestmark = pytest.mark.usefixtures("nobody_reads")
@@ -113,6 +114,29 @@ def test_a_publication_says_what_it_was_made_of(delivered: Night) -> None:
         (source, head["ETag"].strip('"'), head["ContentLength"]) for source, head in heads.items()
     }
     assert [a["source"] for a in row[7]] == ["ads_views", "product_views"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "'ACME' AS advertiser_id, n AS rank, 'p0' || n AS product_id, 2.5 AS score",
+        "'BOLT' AS advertiser_id, n AS rank, 'p0' || n AS product_id, 1.5 AS score",
+        "'ACME' AS advertiser_id, n AS rank, 'p0' || n AS product_id, 1.5 AS score, 7 AS figure",
+        "'ACME' AS advertiser_id, 4 - n AS rank, 'p0' || n AS product_id, 1.5 AS score",
+    ],
+    ids=["score", "advertiser", "figure", "order"],
+)
+def test_a_list_is_published_again_for_another(delivered: Night, tmp_path: Path, changed: str) -> None:
+    delivered.load()
+    for selected in ("'ACME' AS advertiser_id, n AS rank, 'p0' || n AS product_id, 1.5 AS score", changed):
+        (tmp_path / "other.sql").write_text(f"-- Other: x\nSELECT {selected} FROM generate_series(1, 3) AS n")
+        models = sql.models(tmp_path)
+        steps.build_model(DAY, models[0], delivered.warehouse.connect, delivered.s3, delivered.settings)
+        assert steps.publish(DAY, models, delivered.warehouse.connect, delivered.settings, run_id="test") == ["Other"]
+    columns = "advertiser_id, rank, product_id, score, entry::text"
+    assert delivered.warehouse.rows(
+        f"SELECT {columns} FROM marts.recommendations ORDER BY rank"
+    ) == delivered.warehouse.rows(f"SELECT {columns} FROM models.candidates ORDER BY rank")
 
 
 def test_what_made_a_list_is_known_from_its_first_publication_on(delivered: Night) -> None:
@@ -220,6 +244,24 @@ def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
     }
     delivered.run()
     assert len(delivered.top_ctr()) == 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO marts.recommendations SELECT date, model, advertiser_id, 21, 'more', score, entry "
+        "FROM marts.recommendations WHERE rank = 20",
+        "UPDATE marts.recommendations SET product_id = (SELECT min(product_id) FROM marts.recommendations)",
+    ],
+    ids=["21 products", "a product twice"],
+)
+def test_the_audit_would_see_what_the_tables_constraints_keep_away(delivered: Night, change: str) -> None:
+    delivered.run()
+    with closing(delivered.warehouse.connect()) as conn, conn.cursor() as cursor:
+        warehouse.audit(cursor, "publication", ds=DAY, models=MODELS)
+        cursor.execute(change)
+        with pytest.raises(PipelineError, match=r"lists_are_whole\.sql: broken"):
+            warehouse.audit(cursor, "publication", ds=DAY, models=MODELS)
 
 
 @pytest.mark.parametrize(("days", "holds"), [(30, True), (31, False)])

@@ -58,6 +58,11 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
     again = rebuild(night, s3_url, "--from", DAYS[2], "--to", DAYS[3])
     assert again.returncode == 0
     assert again.stdout.count(f"was loaded, ranked {PRODUCTS} products, published already, nothing changed") == 2
+    for table in ("staging.loads", "marts.publications"):
+        runs = f"SELECT DISTINCT run_id FROM {table} WHERE date BETWEEN %s AND %s"
+        assert night.warehouse.rows(runs, DAYS[1], DAYS[3]) == [("rebuild",)], table
+    reload = rebuild(night, s3_url, "--from", DAYS[3], "--to", DAYS[3], "--reload")
+    assert f"{DAYS[3]}  loaded, ranked {PRODUCTS} products, published already" in reload.stdout
 
 
 def test_a_day_that_fails_is_named_and_does_not_stop_the_others(night: Night, s3_url: str) -> None:

@@ -220,6 +220,21 @@ def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_f
     assert (shown, clicked, expected, lift, share, meaningful) == (400, 90, 80.0, 1.125, 0.9, True)
 
 
+@pytest.mark.parametrize(("clicks", "meaningful"), [(10, True), (9, False)])
+def test_5_expected_counts_are_enough_to_mean_something(night: Night, clicks: int, meaningful: bool) -> None:
+    """Half of the impressions are of the one product on the list: of 10 clicks it would have 5, were it average."""
+    after = "2024-11-21"
+    night.deliver(["ACME"], [("ACME", "p", DAY)], [("ACME", "p", kind, DAY) for kind in ("impression", "click")])
+    night.run()
+    ads = [("ACME", product, "impression", after) for product in ("p", "other") for _ in range(100)]
+    night.deliver(["ACME"], [("ACME", "p", after)], [*ads, *[("ACME", "other", "click", after)] * clicks])
+    night.run(after)
+    for table in ("advertiser_evaluation", "evaluation"):
+        assert night.warehouse.rows(
+            f"SELECT smallest_expected, meaningful FROM marts.{table} WHERE model = 'TopCTR'"
+        ) == [(clicks / 2, meaningful)], table
+
+
 def test_few_clicks_are_marked_as_meaning_nothing(night: Night) -> None:
     for day in (DAY, "2024-11-21"):
         ads = [("ACME", f"p{n}", "impression", day) for n in range(30) for _ in range(5)]

@@ -1,0 +1,77 @@
+"""The settings: what is refused by name, before anything is touched, and what becomes of a URI."""
+
+from typing import Any
+
+import pytest
+from conftest import DAY, URIS
+
+from elt.errors import PipelineError
+from elt.settings import Settings, load_settings
+
+pytestmark = pytest.mark.model_blind
+
+WHOLE = {name.upper(): f"s3://bucket/{name}" for name in URIS}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in [field.upper() for field in Settings.model_fields]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("ADVERTISERS_URI", "https://bucket/key", "s3://bucket/key"),
+        ("PRODUCT_VIEWS_URI", "s3://bucket", "s3://bucket/views/{ds}/"),
+        ("ADS_VIEWS_URI", "s3:///key", "s3://bucket/ads.csv.gz"),
+        ("INTERMEDIATE_URI", "/folder", "s3://bucket/intermediate"),
+        ("LOG_DATE_FORMAT", "M/D/YYYY", "D/M/YYYY"),
+        ("MAX_REJECTED_SHARE", "1.01", "1"),
+        ("MAX_REJECTED_SHARE", "-0.01", "0"),
+        ("MAX_ADVERTISER_DROP", "1.01", "1"),
+        ("MAX_ADVERTISER_DROP", "-0.01", "0"),
+        ("KEEP_DAYS", "59", "60"),
+        ("KEEP_WORKING_DAYS", "0", "1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(
+    environment: pytest.MonkeyPatch, name: str, value: str, right: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(PipelineError, match=f"^environment: {name}: "):
+        load_settings()
+    environment.setenv(name, right)
+    assert str(getattr(load_settings(), name.lower())) in (right, f"{right}.0")
+
+
+def test_all_that_is_missing_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("ADVERTISERS_URI")
+    environment.setenv("ADS_VIEWS_URI", "")
+    with pytest.raises(PipelineError, match=r"^environment: ADVERTISERS_URI: .*; ADS_VIEWS_URI: .*required$"):
+        load_settings()
+
+
+def test_an_empty_value_is_none(environment: pytest.MonkeyPatch) -> None:
+    """As in a file of variables where a line was left empty."""
+    for name in ("DATABASE_URL", "KEEP_DAYS", "MAX_REJECTED_SHARE", "LOG_DATE_FORMAT"):
+        environment.setenv(name, "")
+    found = load_settings()
+    assert (found.database_url, found.keep_days, found.max_rejected_share) == (None, 1826, 0.01)
+
+
+@pytest.mark.parametrize("prefix", ["s3://bucket/intermediate", "s3://bucket/intermediate/"])
+def test_the_outputs_of_a_day_stand_under_the_prefix(environment: pytest.MonkeyPatch, prefix: str) -> None:
+    environment.setenv("INTERMEDIATE_URI", prefix)
+    found = load_settings().intermediate(DAY, "TopCTR")
+    assert found == f"s3://bucket/intermediate/date={DAY}/TopCTR.csv.gz"
+
+
+def test_the_day_stands_wherever_a_uri_says_so(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ADS_VIEWS_URI", "s3://bucket/{ds}/ads-{ds}.csv")
+    sources: dict[str, Any] = load_settings().sources(DAY)
+    assert sources["ads_views"] == f"s3://bucket/{DAY}/ads-{DAY}.csv"
+    assert sources["product_views"] == "s3://bucket/product_views_uri"
