@@ -35,7 +35,7 @@ def warehouse(settings: Settings) -> Connect:
 def s3() -> Any:
     """An S3 client: connection `aws_default`, or the SDK's own environment and roles."""
     if _exists("aws_default"):
-        return AwsBaseHook("aws_default", client_type="s3").get_client_type("s3")
+        return AwsBaseHook("aws_default", client_type="s3").get_client_type()
     return boto3.client("s3")
 
 

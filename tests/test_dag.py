@@ -1,6 +1,7 @@
 """The DAG, three ways: imported, by `airflow dags test`, and through the real scheduler with LocalExecutor."""
 
 import importlib.util
+import json
 import math
 import os
 import shutil
@@ -365,3 +366,17 @@ def test_a_task_without_a_warehouse_says_what_to_set(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with pytest.raises(PipelineError, match="set DATABASE_URL, or make the Airflow connection recommendations_db"):
         connections.warehouse(Settings(**uris))
+
+
+def test_a_task_opens_s3_by_airflows_connection_or_else_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from elt import connections
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    there = {"conn_type": "aws", "extra": {"region_name": "sa-east-1", "endpoint_url": "http://127.0.0.1:1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(there))
+    client = connections.s3()
+    assert (client.meta.region_name, client.meta.endpoint_url) == ("sa-east-1", "http://127.0.0.1:1")
+    monkeypatch.setattr(connections, "_exists", lambda _: False)
+    assert connections.s3().meta.region_name == "eu-central-1"
