@@ -273,6 +273,16 @@ def test_limits_security_headers_and_cors(reader: httpx.Client) -> None:
     assert "access-control-allow-origin" not in reader.get("/stats", headers={"origin": "https://evil.example"}).headers
 
 
+def test_whatever_is_answered_allows_a_browser_nothing_but_the_pages_what_they_load(reader: httpx.Client) -> None:
+    nothing = "default-src 'none'; frame-ancestors 'none'"
+    for path in ("/stats", "/recommendations/ACME/TopCTR", "/recommendations/NOBODY/TopCTR", "/none", "/health/live"):
+        headers = reader.get(path).headers
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer"), path
+        assert headers["content-security-policy"] == nothing, path
+    assert "script-src 'self'" in reader.get("/").headers["content-security-policy"]
+    assert "content-security-policy" not in reader.get("/docs").headers, "its scripts come from elsewhere"
+
+
 def test_more_requests_than_connections_wait_and_are_answered(reader: httpx.Client) -> None:
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda n: reader.get("/recommendations/ACME/TopCTR").status_code, range(240)))
