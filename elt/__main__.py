@@ -1,4 +1,4 @@
-"""`python -m elt`: what is done to the warehouse by hand or by a deployment."""
+"""`python -m elt COMMAND`: what is done to the warehouse by hand or by a deployment."""
 
 import argparse
 import os
@@ -20,20 +20,50 @@ from elt.rebuild import rebuild
 from elt.settings import load_settings
 
 ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
+OWNER = "the warehouse's owner"
+
+DAY: dict[str, Any] = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD"}
+"""How an argument that is a day is read."""
+
+Arguments = argparse.Namespace
+Commands = Any
+"""What argparse calls _SubParsersAction."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m elt",
         description="Works on the warehouse that DATABASE_URL names: a libpq URI, of its owner to migrate and to give "
-        "passwords, of recommendations_pipeline to rebuild.",
+        "passwords, of recommendations_pipeline for everything else.",
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("migrate", help="bring the database to the current schema; does nothing on a current one")
-    password = commands.add_parser("password", help="give a role a password, read from standard input")
-    password.add_argument("role", choices=ROLES)
-    days = commands.add_parser(
+    for add in (_add_migrate, _add_password, _add_rebuild):
+        add(commands)
+    arguments = parser.parse_args()
+    try:
+        return int(arguments.run(arguments) or 0)
+    except (PipelineError, psycopg2.Error, BotoCoreError) as error:
+        print(f"{arguments.command}: {str(error).strip()}", file=sys.stderr)
+        return 1
+
+
+# A command is a function that adds its parser, and the one that it runs: that returns the exit status, None for 0.
+
+
+def _add_migrate(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "migrate", help="bring the database to the current schema; does nothing on a current one"
+    )
+    parser.set_defaults(run=_migrate)
+
+
+def _migrate(_: Arguments) -> None:
+    print("\n".join(migrate(_url(OWNER))) or "nothing to do: the schema is current")
+
+
+def _add_rebuild(commands: Commands) -> None:
+    parser = commands.add_parser(
         "rebuild",
         help="load, rank and publish a range of days from S3, without Airflow",
         description="Loads, ranks and publishes every day of the range from the logs on S3, oldest first, a line each. "
@@ -41,36 +71,21 @@ def main() -> int:
         "stopped is simply started again. Safe beside the nightly run. A day that fails does not stop the others.",
         epilog="Exit status: 0 every day is published, 1 some failed (their lines say why), 2 wrong arguments.",
     )
-    day: dict[str, Any] = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD", "required": True}
-    days.add_argument("--from", dest="first", help="first log day", **day)
-    days.add_argument("--to", dest="last", help="last log day", **day)
-    days.add_argument("--reload", action="store_true", help="read the logs again even if the objects have not changed")
-    arguments = parser.parse_args()
-    if arguments.command == "rebuild" and arguments.first > arguments.last:
-        parser.error(f"--from {arguments.first} is after --to {arguments.last}")
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        whom = "recommendations_pipeline" if arguments.command == "rebuild" else "the warehouse's owner"
-        print(f"DATABASE_URL is not set; set it to the libpq URI of {whom}", file=sys.stderr)
-        return 1
-    try:
-        if arguments.command == "migrate":
-            print("\n".join(migrate(url)) or "nothing to do: the schema is current")
-        elif arguments.command == "rebuild":
-            return _rebuild(url, arguments)
-        else:
-            _set_password(url, arguments.role)
-    except (PipelineError, psycopg2.Error, BotoCoreError) as error:
-        print(f"{arguments.command}: {str(error).strip()}", file=sys.stderr)
-        return 1
-    return 0
+    parser.add_argument("--from", dest="first", help="first log day", required=True, **DAY)
+    parser.add_argument("--to", dest="last", help="last log day", required=True, **DAY)
+    parser.add_argument(
+        "--reload", action="store_true", help="read the logs again even if the objects have not changed"
+    )
+    parser.set_defaults(run=_rebuild, refuse=parser.error)
 
 
-def _rebuild(url: str, arguments: argparse.Namespace) -> int:
+def _rebuild(arguments: Arguments) -> int:
+    if arguments.first > arguments.last:
+        arguments.refuse(f"--from {arguments.first} is after --to {arguments.last}")
     failed = rebuild(
         arguments.first,
         arguments.last,
-        warehouse.opens(url),
+        warehouse.opens(_url()),
         boto3.client("s3"),
         load_settings(),
         lambda line: print(line, flush=True),
@@ -81,8 +96,15 @@ def _rebuild(url: str, arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _set_password(url: str, role: str) -> None:
+def _add_password(commands: Commands) -> None:
+    parser = commands.add_parser("password", help="give a role a password, read from standard input")
+    parser.add_argument("role", choices=ROLES)
+    parser.set_defaults(run=_set_password)
+
+
+def _set_password(arguments: Arguments) -> None:
     """Sends the server a SCRAM verifier, so that the password itself reaches neither its log nor its memory."""
+    url, role = _url(OWNER), arguments.role
     secret = getpass(f"Password for {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not secret:
         raise PipelineError("the password is empty; nothing was changed")
@@ -96,6 +118,13 @@ def _set_password(url: str, role: str) -> None:
     finally:
         conn.close()
     print(f"{role} has a new password")
+
+
+def _url(whom: str = "recommendations_pipeline") -> str:
+    """DATABASE_URL, which should be that of `whom`."""
+    if url := os.environ.get("DATABASE_URL"):
+        return url
+    raise PipelineError(f"DATABASE_URL is not set; set it to the libpq URI of {whom}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_the_command_line_says_what_is_wrong(warehouse: Warehouse) -> None:
         )
 
     assert elt("migrate", url=None).stderr == (
-        "DATABASE_URL is not set; set it to the libpq URI of the warehouse's owner\n"
+        "migrate: DATABASE_URL is not set; set it to the libpq URI of the warehouse's owner\n"
     )
     nobody = elt("migrate", url="postgresql://nobody@127.0.0.1:1/none")
     assert nobody.returncode == 1
