@@ -1,22 +1,51 @@
 """The settings of the pipeline, from the environment (12-factor). The one place that says what each means."""
 
+import re
 import subprocess
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from elt.errors import PipelineError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-S3Uri = Annotated[str, Field(pattern=r"^s3://[^/]+/.+")]
+DAY = re.compile(r"\{ds(?:(_nodash)|:((?:[^{}%]|%-?[YymdjU])*))?\}")
+"""How a URI says the log day: `{ds}` is YYYY-MM-DD, `{ds_nodash}` is YYYYMMDD, `{ds:%Y/%m/%d}` any spelling of it."""
+
+
+def _of_a_day(uri: str) -> str:
+    """Refuses what only looks like a URI: nobody would find an object there, and it would be waited for all night."""
+    for placeholder in re.findall(r"\{+[^{}]*\}*|\}", uri):
+        if not DAY.fullmatch(placeholder):
+            raise ValueError(f"{placeholder!r} means nothing here; the day is {{ds}}, {{ds_nodash}} or {{ds:%Y/%m/%d}}")
+    rest = DAY.sub("day", uri)
+    if found := re.search(r"%\S?", rest):
+        raise ValueError(f"{found[0]!r} means nothing outside of braces; the day is {{ds}} or {{ds:%Y/%m/%d}}")
+    if found := re.search(r"[*?\[\]]", rest):
+        raise ValueError(f"{found[0]!r}: there are no wildcards; a URI that ends in / means every object under it")
+    if found := re.search(r"\s$|(?<=/)\s|\s(?=/)|[^\S ]", rest):
+        raise ValueError(f"a blank ({found[0]!r}) that hardly belongs there, in {uri!r}")
+    return uri
+
+
+def _of_no_day(uri: str) -> str:
+    """The same, for what stands above a folder for every day."""
+    if found := DAY.search(_of_a_day(uri)):
+        raise ValueError(f"{found[0]!r} does not belong there; each day gets its own date=YYYY-MM-DD/ under the prefix")
+    return uri
+
+
+S3Uri = Annotated[str, Field(pattern=r"^s3://[^/]+/.+"), AfterValidator(_of_a_day)]
+S3Prefix = Annotated[str, Field(pattern=r"^s3://[^/]+/.+"), AfterValidator(_of_no_day)]
 
 
 class Settings(BaseSettings):
-    """One field, one environment variable of the same name in capitals. In the URIs `{ds}` becomes the log day."""
+    """One field, one environment variable of the same name in capitals. How a URI says the log day: DAY."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
@@ -28,7 +57,7 @@ class Settings(BaseSettings):
     """The log of product views; a URI that ends in `/` means every object under that prefix."""
     ads_views_uri: S3Uri
     """The log of ad impressions and clicks; likewise."""
-    intermediate_uri: S3Uri
+    intermediate_uri: S3Prefix
     """Prefix for what the steps write: `date=YYYY-MM-DD/...csv.gz`."""
     log_date_format: Literal["YYYY-MM-DD", "D/M/YYYY"] = "YYYY-MM-DD"
     """How the logs spell dates. ISO dates are read either way."""
@@ -50,7 +79,13 @@ class Settings(BaseSettings):
             "product_views": self.product_views_uri,
             "ads_views": self.ads_views_uri,
         }
-        return {source: uri.replace("{ds}", day) for source, uri in uris.items()}
+        moment = date.fromisoformat(day)
+
+        def spelled(found: re.Match[str]) -> str:
+            no_dash, spelling = found.groups()
+            return moment.strftime("%Y%m%d" if no_dash else spelling or "%Y-%m-%d")
+
+        return {source: DAY.sub(spelled, uri) for source, uri in uris.items()}
 
     def intermediate(self, day: str, name: str) -> str:
         """The URI of the step output `name` of the day."""
@@ -66,7 +101,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        problems = "; ".join(
+            f"{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_input=False)
+        )
         raise PipelineError(f"environment: {problems}") from None
 
 

@@ -18,8 +18,8 @@ from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
+from elt import days, sql, warehouse
 from elt import s3 as objects
-from elt import sql, warehouse
 from elt.copying import copy_out, fill, unload, unload_repeated
 from elt.errors import NotYet, PipelineError
 from elt.land import Landed, land
@@ -52,9 +52,10 @@ def filter_events(
     has a session of its own, so that both are landed and counted at the same time; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
-    unless `reload`. Raises NotYet when an object or the day in it is missing, PipelineError when an audit of
-    sql/audits/load is broken.
+    unless `reload`. Raises NotYet when an object or the day in it is missing, PipelineError when the day has
+    not ended, or an audit of sql/audits/load is broken.
     """
+    days.check_ended(day)
     delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
     version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share

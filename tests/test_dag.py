@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import chaos
@@ -111,7 +112,11 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AIRFLOW_CONN_RECOMMENDATIONS_DB", delivered.warehouse.url("recommendations_pipeline"))
     of_the_file = dag.get_task("FiltrarDatos").python_callable.__globals__
-    monkeypatch.setitem(of_the_file, "get_current_context", lambda: {"ds": DAY})
+    context: dict[str, Any] = {
+        "logical_date": datetime.fromisoformat(f"{DAY}T00:00Z"),
+        "dag_run": SimpleNamespace(triggering_user_name=""),
+    }
+    monkeypatch.setitem(of_the_file, "get_current_context", lambda: context)
     run_step, models = of_the_file["run_step"], sql.models()
 
     with pytest.raises(AirflowFailException, match=f"{models[0].name}: 2024-11-20 is not loaded"):
@@ -122,7 +127,22 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         run_step(steps.filter_events, s3=delivered.s3, run_id="test")
     chaos.set_read_only(delivered.warehouse, False)
+    context["dag_run"].triggering_user_name = "dag_test"
+    with pytest.raises(AirflowFailException, match="not built from the day's newest load"):
+        run_step(steps.publish, models=models, run_id="test")
+
+    for moment in ("2024-11-20T15:00Z", "2024-11-20T00:00+09:00", "2024-11-20T00:00:00.000001Z"):
+        context["logical_date"] = datetime.fromisoformat(moment)
+        with pytest.raises(AirflowFailException, match=r"the logical date 2024-11-20T.* is not midnight UTC"):
+            run_step(steps.filter_events, s3=delivered.s3, run_id="test")
+    context["logical_date"] = datetime.fromisoformat("2024-11-20T09:00+09:00")
     assert run_step(steps.filter_events, s3=delivered.s3, run_id="test") is True
+    context["logical_date"] = None
+    with pytest.raises(AirflowFailException, match="this run has no logical date"):
+        run_step(steps.filter_events, s3=delivered.s3, run_id="test")
+    context["logical_date"] = datetime.combine(datetime.now(UTC), datetime.min.time(), UTC)
+    with pytest.raises(AirflowFailException, match=r"has not ended(?s:.*)The newest log day there can be is"):
+        run_step(steps.filter_events, s3=delivered.s3, run_id="test")
 
 
 @pytest.fixture
@@ -135,9 +155,14 @@ def environment(night: Night, s3_url: str, tmp_path: Path) -> dict[str, str]:
     )
 
 
-def run_airflow(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_airflow(env: dict[str, str], *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [airflow.AIRFLOW, *arguments], env=os.environ | env, capture_output=True, text=True, check=False
+        [airflow.AIRFLOW, *arguments],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
     )
 
 
@@ -221,6 +246,22 @@ def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migr
     assert delivered.warehouse.rows("TABLE marts.publications") == []
     password = delivered.warehouse.postgres.password
     assert password not in done.stdout + done.stderr
+
+
+@pytest.mark.model_blind
+def test_a_day_by_hand_is_run_whatever_its_year_and_one_without_logs_says_so_at_once(
+    delivered: Night, migrated: dict[str, str]
+) -> None:
+    delivered.deliver(*ordinary_logs("1999-12-31"))
+    done = run_airflow(migrated, "dags", "test", "recommendations", "1999-12-31")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert delivered.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications") == [("1999-12-31",)]
+
+    began = time.monotonic()
+    done = run_airflow(migrated, "dags", "test", "recommendations", "1999-12-30", timeout=60)
+    assert done.returncode != 0
+    assert "no line of 1999-12-30 yet in: " in done.stdout
+    assert time.monotonic() - began < 50, "a scheduled run would try again after a minute"
 
 
 @pytest.fixture

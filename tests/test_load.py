@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -337,6 +337,17 @@ def test_what_is_missing_may_still_come(delivered: Night) -> None:
     with pytest.raises(PipelineError, match="there is no bucket 'no-such-bucket'; check the URI") as failure:
         delivered.load()
     assert not isinstance(failure.value, NotYet), "waiting does not make a bucket"
+
+
+@pytest.mark.parametrize("days_from_now", [0, 1, 3650])
+def test_a_day_that_has_not_ended_is_refused_at_once(night: Night, days_from_now: int) -> None:
+    """Today, and what a mistyped year makes: with logs or without them."""
+    day = str(datetime.now(UTC).date() + timedelta(days_from_now))
+    for _ in range(2):
+        with pytest.raises(PipelineError, match=f"^{day} has not ended: it does at ") as failure:
+            night.load(day)
+        assert not isinstance(failure.value, NotYet)
+        night.deliver(*ordinary_logs(day))
 
 
 @pytest.mark.parametrize("name", ["ads_views", "TopProduct"])

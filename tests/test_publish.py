@@ -574,6 +574,16 @@ def test_what_is_as_old_as_the_settings_keep_is_still_kept(night: Night) -> None
     assert night.warehouse.rows(dates.format("marts.recommendations")) == [(kept,), (str(newest),)]
 
 
+def test_a_day_in_the_future_deletes_no_history(delivered: Night) -> None:
+    """No run publishes one; an older release did, or somebody by hand."""
+    delivered.run()
+    delivered.warehouse.rows("UPDATE marts.publications SET date = current_date + 3650 WHERE model = 'TopCTR'")
+    delivered.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    delivered.change(keep_days=2000, keep_working_days=30)
+    delivered.forget("2024-09-01")
+    assert delivered.warehouse.rows("SELECT date::text FROM staging.loads") == [(DAY,)]
+
+
 def test_lines_of_a_day_that_was_never_loaded_are_kept_for_days_that_count_from_its_date(night: Night) -> None:
     """Every attempt failed, for too many of them."""
     today = datetime.now(UTC).date()

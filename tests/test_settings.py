@@ -1,5 +1,6 @@
 """The settings: what is refused by name, before anything is touched, and what becomes of a URI."""
 
+import re
 from typing import Any
 
 import pytest
@@ -46,6 +47,55 @@ def test_a_wrong_value_is_refused_by_its_name(
         load_settings()
     environment.setenv(name, right)
     assert str(getattr(load_settings(), name.lower())) in (right, f"{right}.0")
+
+
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("s3://bucket/{{ ds }}/ads", "{{ ds }}"),
+        ("s3://bucket/{{ds}}/ads", "{{ds}}"),
+        ("s3://bucket/{DS}/ads", "{DS}"),
+        ("s3://bucket/{date}/ads", "{date}"),
+        ("s3://bucket/{ds:%H}/ads", "{ds:%H}"),
+        ("s3://bucket/{ds/ads", "{ds/ads"),
+        ("s3://bucket/ds}/ads", "}"),
+        ("s3://bucket/%Y/%m/%d/ads", "%Y"),
+        ("s3://bucket/100%", "%"),
+        ("s3://bucket/ads/*", "*"),
+        ("s3://bucket/ads-?.csv", "?"),
+        ("s3://bucket/ads-[0-9].csv", "["),
+        ("s3://bucket/ads ", "' '"),
+        ("s3://bucket/ ads", "' '"),
+        ("s3://bucket/ads\u00a0log", r"'\xa0'"),
+        ("s3://bucket/ads\n", r"'\n'"),
+    ],
+)
+def test_what_no_object_can_be_called_is_refused_by_name_and_not_waited_for(
+    environment: pytest.MonkeyPatch, uri: str, named: str
+) -> None:
+    environment.setenv("ADS_VIEWS_URI", uri)
+    with pytest.raises(PipelineError, match=f"^environment: ADS_VIEWS_URI: .*{re.escape(named)}"):
+        load_settings()
+
+
+def test_the_outputs_prefix_is_of_no_day(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("INTERMEDIATE_URI", "s3://bucket/{ds}/intermediate")
+    with pytest.raises(PipelineError, match=r"^environment: INTERMEDIATE_URI: '{ds}' does not belong there"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://bucket/{ds_nodash}/ads", "s3://bucket/20240305/ads"),
+        ("s3://bucket/{ds:%Y/%m/%d}/", "s3://bucket/2024/03/05/"),
+        ("s3://bucket/{ds:year=%Y/month=%m/day=%d}/", "s3://bucket/year=2024/month=03/day=05/"),
+        ("s3://bucket/{ds:%y%j}/{ds:%-d.%-m.}log of {ds}", "s3://bucket/24065/5.3.log of 2024-03-05"),
+    ],
+)
+def test_a_uri_spells_the_day_as_those_who_deliver_do(environment: pytest.MonkeyPatch, uri: str, expected: str) -> None:
+    environment.setenv("ADS_VIEWS_URI", uri)
+    assert load_settings().sources("2024-03-05")["ads_views"] == expected
 
 
 def test_all_that_is_missing_is_named_at_once(environment: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 -- Whole days go that are more than keep_days older than the newest published day: lists, figures, counts.
+-- A day that has not ended is no measure: should one be published, true history must not go because of it.
 -- Parameters: keep_days, keep_working_days; ds, the log day of the run, which stays.
 -- keep_days is at least 60, so that what the API serves (the newest day and the 6 before it) and what models look back
 -- on (at most 30 days) stays. A day loaded within keep_working_days stays too: somebody wanted it back.
@@ -7,7 +8,11 @@ CREATE TEMPORARY TABLE expired ON COMMIT DROP AS
 SELECT loads.date
 FROM staging.loads
 WHERE
-    loads.date < (SELECT max(publications.date) FROM marts.publications) - %(keep_days)s::integer
+    loads.date < (
+        SELECT max(publications.date)
+        FROM marts.publications
+        WHERE publications.date < current_date
+    ) - %(keep_days)s::integer
     AND loads.loaded_at < now() - make_interval(days => %(keep_working_days)s::integer)
     AND loads.date <> %(ds)s::date;
 
