@@ -15,10 +15,13 @@ demo: setup ## Run the whole system here with sample logs, until Ctrl-C (PORT=80
 	@PORT=$(PORT) exec $(BIN)/python -m local.demo
 
 test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="-k name")
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-15: setup ## The tests of the database on PostgreSQL 15, the oldest supported (POSTGRES_BIN: where its programs are)
-	@POSTGRES_BIN=$(or $(POSTGRES_BIN),/usr/lib/postgresql/15/bin) exec $(BIN)/python -m pytest $(ARGS) $(DATABASE_TESTS)
+	@POSTGRES_BIN=$(or $(POSTGRES_BIN),/usr/lib/postgresql/15/bin) exec $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) $(DATABASE_TESTS)
+
+# A process a core, at most four, each with servers of its own; the tests of a file stay together.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 DATABASE_TESTS := $(foreach of,warehouse sql load models publish statistics views rebuild memory,tests/test_$(of).py)
 

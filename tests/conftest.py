@@ -1,9 +1,11 @@
 """Real parts for the tests: a PostgreSQL whose master is no superuser, an S3 server, a migrated warehouse a test."""
 
+import atexit
 import csv
 import io
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -25,6 +27,8 @@ from elt.settings import Settings
 from local import s3 as embedded_s3
 from local.airflow import free_port
 from local.postgres import MASTER, Postgres
+
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 DAY = "2024-11-20"
 MODELS = [model.name for model in sql.models()]
@@ -259,6 +263,21 @@ def ordinary_logs(day: str = DAY, shift: int = 0) -> tuple[list[str], list[Any],
             ads += [(advertiser, product, "impression", day)] * 10
             ads += [(advertiser, product, "click", day)] * ((n + shift) % 5)
     return ["ACME", "BOLT"], views, ads
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of several hands what it survived to the one that reports."""
+    import chaos
+
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["figures"] = chaos.figures
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    import chaos
+
+    chaos.figures.extend(getattr(node, "workeroutput", {}).get("figures", []))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
