@@ -69,6 +69,7 @@ with DAG(
     },
     params={
         "reload": Param(False, type="boolean", description="Load the logs again even if the objects have not changed"),
+        "incomplete": Param(False, type="boolean", description="Publish the day even if it looks like a part of one"),
     },
     tags=["recommendations", "postgres", "s3"],
 ) as dag:
@@ -82,7 +83,8 @@ with DAG(
     )
     def filter_events() -> None:
         context = get_current_context()
-        run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], reload=context["params"]["reload"])
+        wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
+        run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], **wanted)
 
     @task
     def build_model(index: int) -> None:

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     """A source with a larger share of unreadable lines fails the day."""
     max_advertiser_drop: float = Field(0.5, ge=0, le=1)
     """An active list that is shorter than the previous day's by a larger share fails the day."""
+    max_volume_drop: float = Field(0.62, ge=0, le=1)
+    """A log that has lost a larger share of its usual lines is waited for, then fails the day. A holiday may have two
+    fifths of them; a third of the objects has a third."""
+    max_silent_advertisers: float = Field(0.4, ge=0, le=1)
+    """Likewise, when a larger share of the advertisers that usually have lines in the log has none."""
     keep_days: int = Field(1826, ge=60)
     """Days that published lists, their figures and the daily counts are kept, back from the newest published day."""
     keep_working_days: int = Field(30, ge=1)
@@ -86,6 +91,11 @@ class Settings(BaseSettings):
             return moment.strftime("%Y%m%d" if no_dash else spelling or "%Y-%m-%d")
 
         return {source: DAY.sub(spelled, uri) for source, uri in uris.items()}
+
+    def daily(self) -> list[str]:
+        """The sources that have a delivery of their own for every day: those whose URI says which."""
+        one, other = self.sources("2024-02-28"), self.sources("2024-02-29")
+        return [source for source, uri in one.items() if uri != other[source]]
 
     def intermediate(self, day: str, name: str) -> str:
         """The URI of the step output `name` of the day."""

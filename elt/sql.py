@@ -183,7 +183,7 @@ def check_columns(file: str, selected: list[str]) -> None:
 
 
 def audits(kind: str) -> list[str]:
-    """The names, for `read`, of the audits of a kind: `load` or `publication`."""
+    """The names, for `read`, of the audits of a kind: `arrival`, `load` or `publication`."""
     return [f"audits/{kind}/{file.stem}" for file in _files(f"audits/{kind}")]
 
 

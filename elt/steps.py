@@ -44,7 +44,14 @@ log = logging.getLogger(__name__)
 
 
 def filter_events(
-    day: str, connect: Connect, s3: Any, settings: Settings, *, run_id: str, reload: bool = False
+    day: str,
+    connect: Connect,
+    s3: Any,
+    settings: Settings,
+    *,
+    run_id: str,
+    reload: bool = False,
+    incomplete: bool = False,
 ) -> bool:
     """FiltrarDatos: lands the day's logs, keeps the active advertisers' events, counts them per product.
 
@@ -52,8 +59,8 @@ def filter_events(
     has a session of its own, so that both are landed and counted at the same time; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
-    unless `reload`. Raises NotYet when an object or the day in it is missing, PipelineError when the day has
-    not ended, or an audit of sql/audits/load is broken.
+    unless `reload`. Raises NotYet when an object or the day in it is missing, or an audit of sql/audits/arrival is broken
+    and it is not wanted `incomplete`; PipelineError when the day has not ended, or an audit of sql/audits/load is broken.
     """
     days.check_ended(day)
     delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
@@ -110,6 +117,9 @@ def filter_events(
                     for source, lines, other_day, rejected in late
                 )
             )
+        if not incomplete:
+            _check_arrival(cursor, day, settings)
+        _tell_of_other_days(cursor, day, settings)
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         for source in LOGS:
             unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
@@ -248,6 +258,30 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.run(cursor, "retention/days", **params)
         cursor.callproc("marts.outwait_leases")
         conn.commit()
+
+
+def _check_arrival(cursor: Cursor, day: str, settings: Settings) -> None:
+    """Raises NotYet when what arrived looks like a part of the day: the rest may still come."""
+    drops = {"max_volume_drop": settings.max_volume_drop, "max_silent_advertisers": settings.max_silent_advertisers}
+    try:
+        warehouse.audit(cursor, "arrival", ds=day, **drops)
+    except PipelineError as error:
+        raise NotYet(
+            f"{day}: {error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"
+        ) from None
+
+
+def _tell_of_other_days(cursor: Cursor, day: str, settings: Settings) -> None:
+    warehouse.run(cursor, "queries/lines_of_other_days", ds=day, daily=settings.daily())
+    for source, before, after in cursor.fetchall():
+        log.warning(
+            "%s: %s: %s lines of the day before, %s of the day after: counted for no day, unless they were delivered "
+            "with theirs too (marts.data_quality)",
+            day,
+            source,
+            f"{before:,}",
+            f"{after:,}",
+        )
 
 
 def _is_loaded(cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], version: str) -> bool:

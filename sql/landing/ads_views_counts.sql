@@ -1,5 +1,5 @@
 -- pg_temp.event_counts: The ad events, counted.
--- Grain: advertiser and product of the day; all other days together are one row without ids
+-- Grain: advertiser and product of the day; the day before, the day after and all others are a row each, without ids
 -- Source: pg_temp.ads_views.
 -- Parameters: ds, the log day.
 --
@@ -19,6 +19,7 @@ WITH counted AS (
 
 SELECT
     'ads_views' AS source,
+    CASE WHEN abs(counted.date - %(ds)s::date) <= 1 THEN counted.date - %(ds)s::date END AS days_off,
     CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
     CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
     coalesce(sum(counted.impressions), 0) AS impressions,
@@ -26,4 +27,4 @@ SELECT
     0 AS views,
     sum(counted.lines) AS lines
 FROM counted
-GROUP BY 2, 3
+GROUP BY 2, 3, 4

@@ -1,5 +1,5 @@
 -- pg_temp.event_counts: The views, counted.
--- Grain: advertiser and product of the day; all other days together are one row without ids
+-- Grain: advertiser and product of the day; the day before, the day after and all others are a row each, without ids
 -- Source: pg_temp.product_views.
 -- Parameters: ds, the log day.
 --
@@ -17,6 +17,7 @@ WITH counted AS (
 
 SELECT
     'product_views' AS source,
+    CASE WHEN abs(counted.date - %(ds)s::date) <= 1 THEN counted.date - %(ds)s::date END AS days_off,
     CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
     CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
     0 AS impressions,
@@ -24,4 +25,4 @@ SELECT
     sum(counted.views) AS views,
     sum(counted.views) AS lines
 FROM counted
-GROUP BY 2, 3
+GROUP BY 2, 3, 4

@@ -14,6 +14,10 @@
 -- inactive: Lines of the day, of advertisers not on its active list; null for advertiser_ids
 -- rejected: Lines that could not be read; for a while in staging.rejected_lines
 -- rejected_share: rejected / delivered, 0 to 1
+-- advertisers: Active advertisers with a line of the day; null for advertiser_ids, and for days loaded before it was counted
+-- day_before: Of other_day, lines of the day before; likewise. Where every day has a delivery of its own ({ds} in the
+-- URI) no run counts them
+-- day_after: Of other_day, lines of the day after; likewise
 SELECT
     source_objects.date,
     source_objects.source,
@@ -24,11 +28,21 @@ SELECT
     accounting.other_day,
     accounting.inactive,
     sum(source_objects.rejected)::bigint AS rejected,
-    sum(source_objects.rejected)::double precision / nullif(sum(source_objects.lines), 0) AS rejected_share
+    sum(source_objects.rejected)::double precision / nullif(sum(source_objects.lines), 0) AS rejected_share,
+    accounting.advertisers,
+    accounting.day_before,
+    accounting.day_after
 FROM staging.source_objects
 LEFT JOIN staging.accounting
     ON
         source_objects.date = accounting.date
         AND source_objects.source = accounting.source
 GROUP BY
-    source_objects.date, source_objects.source, accounting.kept, accounting.other_day, accounting.inactive
+    source_objects.date,
+    source_objects.source,
+    accounting.kept,
+    accounting.other_day,
+    accounting.inactive,
+    accounting.advertisers,
+    accounting.day_before,
+    accounting.day_after

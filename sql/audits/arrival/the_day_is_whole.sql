@@ -1,0 +1,72 @@
+-- The day looks whole: no log has lost more than max_volume_drop of its lines, or more than max_silent_advertisers of
+-- its advertisers, compared with the days before.
+-- Parameters: ds; max_volume_drop, max_silent_advertisers (0 to 1). A row returned = the promise is broken.
+-- What is usual is the smaller of two medians, of the same weekday and of the last days (at most 7), so that neither a
+-- weekend nor the first day after a week of holidays looks small, and one odd day counts for nothing. It is looked for
+-- in the 21 days before, and there must be 3 of them: with fewer nothing is usual yet. Advertisers can not be more than
+-- the active list of the day has: that it became shorter is another audit's business.
+WITH history AS (
+    SELECT
+        accounting.source,
+        accounting.date,
+        accounting.kept + accounting.inactive AS lines,
+        accounting.advertisers,
+        row_number() OVER (PARTITION BY accounting.source ORDER BY accounting.date DESC) AS newest
+    FROM staging.accounting
+    WHERE accounting.date BETWEEN %(ds)s::date - 21 AND %(ds)s::date - 1
+),
+
+medians AS (
+    SELECT
+        history.source,
+        count(*) AS days,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY history.lines) FILTER (WHERE history.newest <= 7) AS lines_lately,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY history.lines) FILTER (
+            WHERE extract(DOW FROM history.date) = extract(DOW FROM %(ds)s::date)
+        ) AS lines_on_this_weekday,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY history.advertisers) FILTER (
+            WHERE history.newest <= 7
+        ) AS advertisers_lately,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY history.advertisers) FILTER (
+            WHERE extract(DOW FROM history.date) = extract(DOW FROM %(ds)s::date)
+        ) AS advertisers_on_this_weekday
+    FROM history
+    GROUP BY history.source
+),
+
+usual AS (
+    SELECT
+        medians.source,
+        least(medians.lines_lately, medians.lines_on_this_weekday) AS lines,
+        least(medians.advertisers_lately, medians.advertisers_on_this_weekday) AS advertisers
+    FROM medians
+    WHERE medians.days >= 3
+),
+
+active AS (
+    SELECT count(*) AS advertisers
+    FROM staging.active_advertisers
+    WHERE active_advertisers.date = %(ds)s::date
+)
+
+SELECT
+    accounting.source,
+    accounting.kept + accounting.inactive AS lines,
+    round(usual.lines)::bigint AS usual_lines,
+    %(max_volume_drop)s AS max_volume_drop,
+    accounting.advertisers,
+    round(usual.advertisers)::bigint AS usual_advertisers,
+    %(max_silent_advertisers)s AS max_silent_advertisers
+FROM staging.accounting
+INNER JOIN usual ON accounting.source = usual.source
+CROSS JOIN active
+WHERE
+    accounting.date = %(ds)s::date
+    AND (
+        accounting.kept + accounting.inactive < usual.lines * (1 - %(max_volume_drop)s::numeric)
+        OR (
+            accounting.advertisers < usual.advertisers * (1 - %(max_silent_advertisers)s::numeric)
+            AND accounting.advertisers < active.advertisers * (1 - %(max_silent_advertisers)s::numeric)
+        )
+    )
+ORDER BY accounting.source
