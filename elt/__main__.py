@@ -76,6 +76,7 @@ def _add_rebuild(commands: Commands) -> None:
     parser.add_argument(
         "--reload", action="store_true", help="read the logs again even if the objects have not changed"
     )
+    parser.add_argument("--incomplete", action="store_true", help="publish days even if they look like a part of one")
     parser.set_defaults(run=_rebuild, refuse=parser.error)
 
 
@@ -89,7 +90,8 @@ def _rebuild(arguments: Arguments) -> int:
         boto3.client("s3"),
         load_settings(),
         lambda line: print(line, flush=True),
-        arguments.reload,
+        reload=arguments.reload,
+        incomplete=arguments.incomplete,
     )
     if failed:
         print(f"{len(failed)} of {(arguments.last - arguments.first).days + 1} days failed", file=sys.stderr)

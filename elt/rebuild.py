@@ -15,19 +15,28 @@ RUN_ID = "rebuild"
 
 
 def rebuild(
-    first: date, last: date, connect: Connect, s3: Any, settings: Settings, say: Callable[[str], None], reload: bool
+    first: date,
+    last: date,
+    connect: Connect,
+    s3: Any,
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    reload: bool,
+    incomplete: bool,
 ) -> list[str]:
     """Loads, ranks and publishes every day from `first` to `last`; says a line a day. Returns the days that failed.
 
     Days before `first` that the models look back on are loaded when they are not, if their logs are there. Published
     days after `last` that look back into the range are ranked and published again. What is loaded already from the same
     objects by the same SQL is not read again, unless `reload`; so a rebuild that was stopped goes on where it was.
+    Days that look like a part of one fail, unless they are wanted `incomplete`.
     """
     models = sql.models()
     looks_back = max(model.looks_back for model in models)
 
     def load(day: str) -> str:
-        loaded = steps.filter_events(day, connect, s3, settings, run_id=RUN_ID, reload=reload)
+        loaded = steps.filter_events(day, connect, s3, settings, run_id=RUN_ID, reload=reload, incomplete=incomplete)
         return "loaded" if loaded else "was loaded"
 
     for day in _days(first - timedelta(looks_back), first - timedelta(1)):

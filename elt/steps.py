@@ -59,8 +59,9 @@ def filter_events(
     has a session of its own, so that both are landed and counted at the same time; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
-    unless `reload`. Raises NotYet when an object or the day in it is missing, or an audit of sql/audits/arrival is broken
-    and it is not wanted `incomplete`; PipelineError when the day has not ended, or an audit of sql/audits/load is broken.
+    unless `reload`. Raises NotYet when an object or the day in it is missing, or when an audit of sql/audits/arrival is
+    broken and the day is not wanted `incomplete`; PipelineError when the day has not ended, or when an audit of
+    sql/audits/load is broken.
     """
     days.check_ended(day)
     delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}

@@ -179,7 +179,7 @@ def product_daily(published: Iterable[str], loaded: dict[str, Delivery]) -> list
 def test_the_views_say_what_plain_python_counts_in_what_was_delivered(night: Night, seed: int) -> None:
     """Days in any order, some twice with other logs, one that is loaded and never published."""
     chance = random.Random(seed)
-    night.change(max_rejected_share=1.0, max_advertiser_drop=1.0)
+    night.change(max_rejected_share=1.0, max_advertiser_drop=1.0, max_volume_drop=1.0, max_silent_advertisers=1.0)
     night.change(
         advertisers_uri=f"s3://{night.bucket}/{{ds}}/advertiser_ids/",
         product_views_uri=f"s3://{night.bucket}/{{ds}}/product_views/",
@@ -247,8 +247,8 @@ def test_data_quality_says_where_every_line_of_every_object_went(delivered: Nigh
     active, views, _ = ordinary_logs()
     sizes = [len(delivered.object(key)) for key in ("advertiser_ids", "product_views")]
     assert ask(delivered, "TABLE marts.data_quality ORDER BY source") == [
-        (date.fromisoformat(DAY), "ads_views", 2, sum(map(len, bodies)), 8, 3, 2, 1, 2, 0.25),
-        (date.fromisoformat(DAY), "advertiser_ids", 1, sizes[0], 2, None, None, None, 0, 0.0),
+        (date.fromisoformat(DAY), "ads_views", 2, sum(map(len, bodies)), 8, 3, 2, 1, 2, 0.25, 1, 2, 0),
+        (date.fromisoformat(DAY), "advertiser_ids", 1, sizes[0], 2, None, None, None, 0, 0.0, None, None, None),
         (
             date.fromisoformat(DAY),
             "product_views",
@@ -260,6 +260,9 @@ def test_data_quality_says_where_every_line_of_every_object_went(delivered: Nigh
             sum(view[0] == "GONE" for view in views),
             0,
             0.0,
+            2,
+            0,
+            0,
         ),
     ]
 

@@ -14,7 +14,7 @@
 -- inactive: Lines of the day, of advertisers not on its active list; null for advertiser_ids
 -- rejected: Lines that could not be read; for a while in staging.rejected_lines
 -- rejected_share: rejected / delivered, 0 to 1
--- advertisers: Active advertisers with a line of the day; null for advertiser_ids, and for days loaded before it was counted
+-- advertisers: Active advertisers with a line of the day; null for advertiser_ids, and where it was not counted yet
 -- day_before: Of other_day, lines of the day before; likewise. Where every day has a delivery of its own ({ds} in the
 -- URI) no run counts them
 -- day_after: Of other_day, lines of the day after; likewise

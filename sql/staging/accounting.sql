@@ -10,7 +10,7 @@
 -- other_day: Lines of another day (an object may hold many days)
 -- inactive: Lines of the day, of advertisers not on the day's active list
 -- rejected: Lines that could not be read
--- advertisers: Active advertisers with a line of the day; null where the day was loaded before this was counted
+-- advertisers: Active advertisers with a line of the day; null where the day was loaded before that was counted
 -- day_before: Of other_day, lines of the day before; likewise
 -- day_after: Of other_day, lines of the day after; likewise
 --
