@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psycopg2
@@ -11,6 +12,7 @@ from psycopg2 import sql as identifiers
 from psycopg2.extensions import POLL_OK, POLL_READ, connection
 
 from api.settings import Settings
+from api.trouble import Trouble
 
 QUERIES = {file.stem: file.read_text() for file in (Path(__file__).parent / "queries").glob("*.sql")}
 PARAMETERS = {name: list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text))) for name, text in QUERIES.items()}
@@ -30,15 +32,23 @@ KEEPALIVE: dict[str, Any] = {
 }
 """How soon an idle connection is known to be dead whose server has vanished without a word (seconds; milliseconds)."""
 
+NO_CONNECTION, NO_LEASE = "no connection to the warehouse", "no lease: what is in memory is asked about each time"
+"""Told apart in the log."""
+
 Row = tuple[Any, ...]
 
 
 class Connection(connection):
-    """A connection that remembers which queries the server has prepared in its session."""
+    """A connection that knows how old it is, which server it leads to, and what that has prepared in its session."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
+        self.opened = monotonic()
+        self.server: Row | None = None
+
+
+Pool = asyncio.LifoQueue[Connection | None]
 
 
 class Unavailable(Exception):
@@ -46,20 +56,28 @@ class Unavailable(Exception):
 
 
 class Database:
-    """At most `pool_size` connections, opened when needed, used by one request at a time, waited for by the event loop.
+    """At most `pool_size` connections, opened when needed, used by one request at a time, waited for by the event loop;
+    one more asks for leases.
+
+    A host's name may come to lead to another server while the old one goes on answering. So no connection is older than
+    `connection_lifetime`, and the server of the newest one decides: what leads to another is not used any more.
 
     psycopg2's own pools raise when they are exhausted, and hand out connections that are dead.
     """
 
-    def __init__(self, settings: Settings, pool_size: int | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Opens nothing yet. Raises RuntimeError when the settings name no database."""
         if settings.database_url is None:
             raise RuntimeError("DATABASE_URL is not set; it is the libpq URI of the warehouse, as recommendations_api")
         self._url = settings.database_url.get_secret_value()
         self._settings = settings
-        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
-        for _ in range(pool_size or settings.pool_size):
-            self._free.put_nowait(None)
+        self._free = _pool(settings.pool_size)
+        self._free_for_leases = _pool(1)
+        self._no_lease_until = 0.0
+        self._server: Row | None = None
+        self._trouble = Trouble()
+        self.on_another_server: Callable[[], None] = lambda: None
+        """Called when the newest connection leads to another server than those before."""
 
     async def fetch(self, query: str, **params: Any) -> Row | None:
         """The first row of `queries/<query>.sql`, or None. Raises as `fetch_all` does."""
@@ -73,41 +91,100 @@ class Database:
         query is cancelled. A connection that turns out to be dead is replaced, and the query asked once more.
         """
         try:
+            return await self._fetch_all(self._free, query, params)
+        except (psycopg2.Error, TimeoutError) as error:
+            raise Unavailable(_why(error)) from error
+
+    async def lease(self) -> tuple[bool, int, float]:
+        """May answers be given from memory, of which version, for how many seconds (queries/lease.sql).
+
+        It has a connection of its own: what is in memory does not wait for slow queries. When the warehouse refuses it
+        while it answers others, there is no lease, but the version is known all the same. Raises Unavailable.
+        """
+        refused = None
+        if monotonic() >= self._no_lease_until:
+            try:
+                ((granted, version, seconds),) = await self._fetch_all(self._free_for_leases, "lease", {})
+            except TimeoutError as error:
+                raise Unavailable(_why(error)) from error
+            except psycopg2.Error as error:
+                refused = error
+            else:
+                self._trouble.over(NO_LEASE)
+                return granted, version, seconds
+        ((version,),) = await self.fetch_all("version")
+        if refused:
+            # Not before: when nothing is answered at all, that is what is wrong.
+            self._trouble.failed(NO_LEASE, refused)
+            self._no_lease_until = monotonic() + 1
+        return False, version, 0.0
+
+    def close(self) -> None:
+        """Closes what is free."""
+        for pool in (self._free, self._free_for_leases):
+            while not pool.empty():
+                if conn := pool.get_nowait():
+                    conn.close()
+
+    async def _fetch_all(self, pool: Pool, query: str, params: dict[str, Any]) -> list[Row]:
+        try:
             async with asyncio.timeout(self._settings.pool_wait):
-                conn = await self._free.get()
+                conn = await pool.get()
         except TimeoutError:
             raise Unavailable("all connections to the warehouse are busy") from None
         good = None
         try:
-            if conn is not None:
+            if conn is not None and (conn := await self._current(conn)):
                 try:
                     rows = await self._rows(conn, query, params)
-                    good = conn
-                    return rows
+                    if conn.server == self._server:
+                        good = conn
+                        return rows
                 except (psycopg2.OperationalError, psycopg2.InterfaceError):
                     if not conn.closed:
                         raise
-                # The connection had died while it was idle: the warehouse was restarted, or failed over.
+                # The connection had died while it was idle: the warehouse was restarted, or failed over. Or, while it
+                # was asked, another one led to another server.
+                conn.close()
             conn = await self._connect()
             rows = await self._rows(conn, query, params)
             good = conn
             return rows
-        except psycopg2.Error as error:
-            raise Unavailable(_why(error)) from error
-        except TimeoutError:
-            raise Unavailable("the warehouse does not answer") from None
         finally:
             if good is None and conn is not None:
                 conn.close()
-            self._free.put_nowait(good)
+            pool.put_nowait(good)
 
-    def close(self) -> None:
-        """Closes what is free."""
-        while not self._free.empty():
-            if conn := self._free.get_nowait():
-                conn.close()
+    async def _current(self, conn: Connection) -> Connection | None:
+        """The connection, or a younger one in its place; None when there is to be another."""
+        if conn.server != self._server:
+            conn.close()
+            return None
+        if monotonic() - conn.opened < self._settings.connection_lifetime:
+            return conn
+        try:
+            younger = await self._connect()
+        except (psycopg2.Error, TimeoutError):
+            # The server is full, or the password a new one: better the old connection than none, for as long again.
+            conn.opened = monotonic()
+            return conn
+        conn.close()
+        return younger
 
     async def _connect(self) -> Connection:
+        try:
+            conn = await self._opened()
+        except (psycopg2.Error, TimeoutError) as error:
+            self._trouble.failed(NO_CONNECTION, error)
+            raise
+        self._trouble.over(NO_CONNECTION)
+        if conn.server != self._server:
+            if self._server is not None:
+                self.on_another_server()
+            self._server = conn.server
+        return conn
+
+    async def _opened(self) -> Connection:
         timeout = int(self._settings.statement_timeout * 1000)
         async with self._patience():
             # In a thread, since it looks the host's name up, which blocks.
@@ -123,6 +200,7 @@ class Database:
                 "-c plan_cache_mode=force_generic_plan",
             )
             await _ready(conn)
+        (conn.server,) = await self._rows(conn, "server", {})
         return conn
 
     async def _rows(self, conn: Connection, query: str, params: dict[str, Any]) -> list[Row]:
@@ -146,6 +224,13 @@ class Database:
     def _patience(self) -> asyncio.Timeout:
         """The server's own statement_timeout can not help when it is the server that hangs."""
         return asyncio.timeout(self._settings.statement_timeout + 2)
+
+
+def _pool(size: int) -> Pool:
+    pool: Pool = asyncio.LifoQueue()
+    for _ in range(size):
+        pool.put_nowait(None)
+    return pool
 
 
 class Batch:
@@ -217,9 +302,11 @@ def _resolve(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def _why(error: psycopg2.Error) -> str:
+def _why(error: Exception) -> str:
     """For the client: what is wrong, without hosts, users or SQL."""
     match error:
+        case TimeoutError():
+            return "the warehouse does not answer"
         case psycopg2.errors.QueryCanceled():
             return "the warehouse took too long to answer"
         case psycopg2.ProgrammingError():

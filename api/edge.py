@@ -28,7 +28,7 @@ ID = rf"[^/\x00]{{1,{LONGEST_ID}}}"
 """A well-formed one; of any other FastAPI says what is wrong with it."""
 
 MOST_AT_ONCE = 100
-"""Requests answered or waiting at one time. More would only wait longer for the same connections: 503 at once."""
+"""Requests that need the warehouse at one time. More would only wait longer for the same connections: 503 at once."""
 
 FOR_NOW = "public, max-age=0, stale-if-error=86400"
 """Whoever has it asks whether it is still so, which costs a 304. Only when no answer comes, or an error, may a cache
@@ -45,6 +45,8 @@ CONTENT_OF_OURS = (
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 )
 PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
+WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/dashboard/", *PAGES)
+"""How the paths begin whose answers need no warehouse, beside the page itself."""
 
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
 """Marks (RFC 9211) what is given from memory while the warehouse can not say whether it is current."""
@@ -107,27 +109,38 @@ class Edge:
                     message["headers"].append(CONTENT_OF_OURS if path == "/" else NO_CONTENT_OF_OTHERS)
             await send(message)
 
-        self.at_once += 1
         try:
-            if refused := self._refused(scope, path, headers):
+            if refused := _refused(scope, headers):
                 status = refused.status_code
                 return await _safe(refused)(scope, receive, send)
             answer, confirmed = None, True
             if scope["method"] == "GET" and (answer := memory.leased(key)) is None:
                 answer, confirmed = await memory.confirmed(key)
             if answer is None:
-                quick = self._quick(scope)
-                await (await quick if quick else self.routes)(scope, receive, observed)
-                if (published := scope.get("published")) is None:
+                if (answer := await self._made(scope, receive, observed)) is None:
                     return None
-                answer = Answer(published.body, _safe(published).raw_headers, published.version, _route(scope))
                 memory.keep(key, answer)
                 _kept(answer.route).inc()
             route = answer.route
             status = await _give(answer, headers, send, confirmed)
         finally:
-            self.at_once -= 1
             _served(method, route, status).observe(perf_counter() - started)
+
+    async def _made(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """What the application makes of published lists, ready to be kept; None: it was something else, and is sent."""
+        needs_warehouse = scope["path"] != "/" and not scope["path"].startswith(WITHOUT_WAREHOUSE)
+        if needs_warehouse and self.at_once >= MOST_AT_ONCE:
+            await problem(503, "too many requests at once")(scope, receive, send)
+            return None
+        self.at_once += needs_warehouse
+        try:
+            quick = self._quick(scope)
+            await (await quick if quick else self.routes)(scope, receive, send)
+        finally:
+            self.at_once -= needs_warehouse
+        if (published := scope.get("published")) is None:
+            return None
+        return Answer(published.body, _safe(published).raw_headers, published.version, _route(scope))
 
     def _quick(self, scope: Scope) -> Awaitable[Response] | None:
         """The response of a quick endpoint, which is yet to be awaited; None if FastAPI has to answer."""
@@ -139,17 +152,16 @@ class Edge:
                     return response
         return None
 
-    def _refused(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
-        if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
-            return problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
-        if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEADERS:
-            return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
-        length = headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
-            return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
-        if self.at_once > MOST_AT_ONCE and path not in ("/health/live", "/metrics"):
-            return problem(503, "too many requests at once")
-        return None
+
+def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
+    if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+        return problem(414, f"path and query are longer than {LONGEST_TARGET} bytes")
+    if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEADERS:
+        return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
+    length = headers.get(b"content-length", b"0")
+    if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
+        return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
+    return None
 
 
 def _safe(response: Response) -> Response:

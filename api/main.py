@@ -35,12 +35,10 @@ settings = Settings()
 async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     api.state.database = database = Database(settings)
     api.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
-    # A connection of its own: what is in memory does not wait for slow queries.
-    leases = Database(settings, pool_size=1)
-    api.state.memory = Memory(partial(leases.fetch, "lease"), Unavailable, settings.memory_mb * 1_000_000)
+    api.state.memory = memory = Memory(database.lease, Unavailable, settings.memory_mb * 1_000_000)
+    database.on_another_server = memory.doubt
     yield
     database.close()
-    leases.close()
 
 
 api = FastAPI(

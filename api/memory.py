@@ -25,7 +25,7 @@ WORTH_ZIPPING = 1000
 """Bytes of a body; a smaller one fits into one packet as it is."""
 
 PATIENCE = 0.5
-"""Seconds that an answer in memory waits for the warehouse to confirm it, and between two tries while it is away."""
+"""Seconds that an answer in memory waits at most for the warehouse to confirm it, and between two tries."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Answer:
     headers: Headers
     """As the application set them; those that depend on the representation are added here."""
     version: int
-    """Of the published lists that it was made from."""
+    """What it was made from; the number says nothing but whether two are the same (marts.version)."""
     route: str
     etag: bytes = b""
     plain: Headers = field(default_factory=list)
@@ -77,15 +77,13 @@ class Answer:
 class Memory:
     """The answers of one version, at most `limit` bytes of them, the longest unasked ones given up first."""
 
-    def __init__(
-        self, ask: Callable[[], Awaitable[tuple[bool, int, float] | None]], unavailable: type[Exception], limit: int
-    ):
-        """`ask` asks the warehouse for a lease (queries/lease.sql), and raises `unavailable`."""
+    def __init__(self, ask: Callable[[], Awaitable[tuple[bool, int, float]]], unavailable: type[Exception], limit: int):
+        """`ask` asks the warehouse for a lease (Database.lease), and raises `unavailable`."""
         self._ask, self._unavailable, self._limit = ask, unavailable, limit
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
         self._bytes = 0
         self._version: int | None = None
-        self._leased_until = self._renew_after = self._retry_at = 0.0
+        self._leased_until = self._renew_after = self._retry_at = self._begun = 0.0
         self._away = False
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
@@ -111,16 +109,19 @@ class Memory:
         return self._answers.get(key), current
 
     def keep(self, key: Key, answer: Answer) -> None:
-        """Keeps an answer made from the current version; the first one of a newer version replaces all.
+        """Keeps an answer made from the version that is kept.
 
-        One of an older version was on its way too long; should the warehouse have gone back, only `ask` can say so.
+        Of another one it may be the first, or have been on its way too long: versions have no order, only `ask` can say
+        which is current. So it is asked, for the answers that follow.
         """
         if _size(key, answer) > self._limit:
             return
-        if answer.version != self._version:
-            if monotonic() < self._leased_until or (self._version is not None and answer.version < self._version):
-                return
-            self._become(answer.version)
+        if self._version is None:
+            self._version = answer.version
+        elif answer.version != self._version:
+            if self._running is None and monotonic() >= max(self._leased_until, self._retry_at):
+                self._start()
+            return
         if previous := self._answers.pop(key, None):
             self._bytes -= _size(key, previous)
         self._answers[key] = answer
@@ -128,24 +129,34 @@ class Memory:
         while self._bytes > self._limit:
             self._bytes -= _size(*self._answers.popitem(last=False))
 
+    def doubt(self) -> None:
+        """Gives nothing without asking first: the lease may be of a warehouse that is not the one any more."""
+        self._leased_until = 0.0
+
     def _become(self, version: int) -> None:
         self._answers.clear()
         self._bytes = 0
         self._version = version
 
     async def _confirm(self) -> bool:
-        """Asks the warehouse, beginning now; one that hangs or is away is not waited for but tried again meanwhile."""
+        """Asks the warehouse, beginning now. One that hangs is waited for PATIENCE, then it is away.
+
+        While it is away nobody waits longer than for the try that is due, and that no longer than PATIENCE.
+        """
+        now = monotonic()
+        until = now + PATIENCE
         if self._away:
-            if self._running is None and monotonic() >= self._retry_at:
-                self._start()
-            return False
+            if self._running is not None:
+                until = self._begun + PATIENCE
+            if until <= now or (self._running is None and now < self._retry_at):
+                return False
         if self._running is None:
             check = self._start()
         else:
             # The one under way began before this request: what it will say may have changed since.
             check = self._next = self._next or asyncio.create_task(self._after())
         try:
-            await asyncio.wait_for(asyncio.shield(check), PATIENCE)
+            await asyncio.wait_for(asyncio.shield(check), until - now)
         except TimeoutError:
             self._away = True
         return not self._away
@@ -161,11 +172,9 @@ class Memory:
         return self._running
 
     async def _check(self) -> None:
-        begun = monotonic()
+        begun = self._begun = monotonic()
         try:
-            row = await self._ask()
-            assert row is not None
-            granted, version, seconds = row
+            granted, version, seconds = await self._ask()
         except self._unavailable:
             self._away, self._retry_at = True, monotonic() + PATIENCE
             return

@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     """Seconds that a request waits for a free connection before it gets 503."""
     statement_timeout: float = Field(default=3.0, gt=0)
     """Seconds that a query may take before it is cancelled and the request gets 503."""
+    connection_lifetime: float = Field(default=60.0, gt=0)
+    """Seconds after which a connection is replaced, so that the server is used that the host's name leads to now."""
     memory_mb: int = Field(default=32, ge=0)
     """Answers kept in memory, MB, a process; 0 keeps none."""
     cors_origins: list[str] = []

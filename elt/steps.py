@@ -185,7 +185,6 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         for figures in FIGURES:
             warehouse.run(cursor, f"marts/{figures}", **params)
         warehouse.audit(cursor, "publication", **params)
-        cursor.callproc("marts.outwait_leases")
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed
@@ -257,7 +256,6 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "retention/working", **params)
         warehouse.run(cursor, "retention/days", **params)
-        cursor.callproc("marts.outwait_leases")
         conn.commit()
 
 

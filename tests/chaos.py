@@ -8,16 +8,21 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import httpx
+import psycopg2
 from conftest import Night, Warehouse
 
-from local.postgres import MASTER
+from local.airflow import free_port
+from local.api import serve
+from local.postgres import BIN, MASTER, Postgres
 
 LONG = bool(os.environ.get("CHAOS"))
 
@@ -156,3 +161,89 @@ class _Connection(socketserver.BaseRequestHandler):
                 target.sendall(data)
         except OSError:
             pass
+
+
+class Address(socketserver.ThreadingTCPServer):
+    """What a host's name is to its clients: connections lead to the server of the moment, and stay there."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Route)
+        self.port, self.target = self.server_address[1], port
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def in_place_of(self, url: str) -> str:
+        """The URL of the server that it leads to, by this name."""
+        return url.replace(f":{self.target}/", f":{self.port}/")
+
+    def leads_to(self, port: int) -> None:
+        """From now on, who connects."""
+        self.target = port
+
+    def __exit__(self, *error: Any) -> None:
+        self.shutdown()
+        super().__exit__(*error)
+
+
+class _Route(socketserver.BaseRequestHandler):
+    server: Address
+
+    def handle(self) -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.target)) as upstream:
+            back = threading.Thread(target=self._pass_on, args=(upstream, self.request), daemon=True)
+            back.start()
+            self._pass_on(self.request, upstream)
+            back.join()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def instances(url: str, folder: Path, names: str = "ab", **settings: str) -> Iterator[list[httpx.Client]]:
+    """Clients of the API: two, as behind a load balancer."""
+    with ExitStack() as stack:
+        found = []
+        for name in names:
+            port = free_port()
+            stack.enter_context(serve(port, url, folder / f"{name}.log", **settings))
+            found.append(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)))
+        yield found
+
+
+@contextmanager
+def standby_of(primary: Postgres, folder: Path) -> Iterator[Postgres]:
+    folder.parent.mkdir()
+    if primary.user:
+        folder.parent.chmod(0o777)
+    subprocess.run(
+        [str(BIN / "pg_basebackup"), "-d", primary.url("postgres", ""), "-D", str(folder), "-R", "-c", "fast"],
+        user=primary.user,
+        check=True,
+        cwd="/",
+    )
+    copyfile(primary.folder.with_suffix(".password"), folder.with_suffix(".password"))
+    with Postgres(folder, free_port()) as server:
+        wait_until(lambda: streams(primary), "no replication")
+        yield server
+
+
+def streams(primary: Postgres) -> bool:
+    with closing(psycopg2.connect(primary.url("postgres", "postgres"))) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_stat_replication WHERE state = 'streaming'")
+        return cursor.rowcount > 0
+
+
+def wait_until(true: Callable[[], Any], what: str = "still not") -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)

@@ -207,7 +207,7 @@ def warehouse(migrated_warehouse: Warehouse) -> Warehouse:
 @pytest.fixture
 def nobody_reads(warehouse: Warehouse) -> None:
     """No API runs in the test: no publication need wait 0.25 s until the leases of readers have run out."""
-    function = "FUNCTION marts.outwait_leases() RETURNS void LANGUAGE sql AS 'SELECT'"
+    function = "FUNCTION marts.commit_after_leases() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
     warehouse.rows(f"CREATE OR REPLACE {function}", role=MASTER)
 
 

@@ -1,11 +1,11 @@
 -- marts.lease: May the reader answer from memory, of which version, for how long.
 -- Grain: one row: granted, version, seconds.
--- Source: marts.version, and the lock that marts.outwait_leases holds until a publication is committed.
+-- Source: marts.version, and the lock that marts.commit_after_leases holds until the commit.
 -- Freshness: a function: as young as its answer.
 -- Parameters: none.
 --
--- A reader that was granted a lease may answer from memory for `seconds`, counted from before it asked. DBWriting
--- commits only after every lease has run out and while none is granted; until it has committed, readers ask for the
+-- A reader that was granted a lease may answer from memory for `seconds`, counted from before it asked. Whoever changes
+-- a table of marts commits only after every lease has run out and while none is granted; until then readers ask for the
 -- version before each answer. So no reader answers with what was, after any reader has answered with what is. (Gray and
 -- Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache consistency", 1989.) A killed
 -- publication leaves nothing behind: its lock goes with its session.

@@ -22,7 +22,7 @@
 -- revision: 1: as first published. More: published again, with other contents
 --
 -- A row changes only with the lists, the SQL, the source objects or the days read; then, and only then, listeners
--- are told. marts.version counts every change.
+-- are told.
 DELETE FROM marts.publications
 WHERE
     publications.date = %(ds)s::date

@@ -1,9 +1,9 @@
--- marts.version: Counts the changes of marts.publications.
+-- marts.version: Names what readers see: another state of any table of marts has another number.
 -- Grain: one row
--- Source: marts.publications: its trigger calls marts.change_version.
--- Freshness: DBWriting, in the transaction that publishes or forgets.
+-- Source: the tables of marts: their triggers call marts.change_version.
+-- Freshness: the transaction that changes a table of marts.
 -- Parameters: none.
--- number: Another number: something else is published. It says nothing more
+-- number: Random: it never comes back, in this database or a copy of it. It says nothing more
 -- only_row: Always true
 --
 -- What lets readers answer from memory without ever being behind: see marts.lease.

@@ -1,0 +1,3 @@
+-- Which version of what readers see is the current one, where there is no lease. No parameters.
+SELECT version.number
+FROM marts.version
