@@ -174,8 +174,10 @@ class Database:
     async def _connect(self) -> Connection:
         try:
             conn = await self._opened()
-        except (psycopg2.Error, TimeoutError) as error:
+        except (psycopg2.Error, UnicodeError, TimeoutError) as error:
             self._trouble.failed(NO_CONNECTION, error)
+            if isinstance(error, UnicodeError):  # an unencoded % in the password may make bytes that are no UTF-8
+                raise psycopg2.ProgrammingError("no libpq URI") from None
             raise
         self._trouble.over(NO_CONNECTION)
         if conn.server != self._server:

@@ -64,6 +64,8 @@ def cause_of(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "hangs"
+        case UnicodeError():
+            return "url"
         case psycopg2.errors.QueryCanceled():
             return "slow"
         case psycopg2.ProgrammingError():

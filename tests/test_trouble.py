@@ -192,7 +192,7 @@ def log_of_failing(url: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is logged when three queries and a lease get no connection."""
 
     async def story() -> None:
-        database = Database(Settings(database_url=url))  # type: ignore[arg-type]
+        database = Database(Settings(database_url=url))
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await database.fetch("ready")
@@ -285,7 +285,8 @@ def test_after_a_switch_of_dns_no_older_answer_follows_a_newer_one(
                 assert set(dates(http, number)) == {BEFORE}
         host.leads_to(new.port)
         night.run(DAY)
-        seen, begun = [], time.monotonic()
+        seen: list[list[str]] = []
+        begun = time.monotonic()
         while time.monotonic() < begun + 3:
             seen.append(dates(aging, len(seen) + 10))
         assert {DAY} == set(seen[-1])
