@@ -32,3 +32,8 @@ def check_ended(day: str) -> None:
             f"{day} has not ended: it does at {ends}T00:00Z, and now it is {now:%Y-%m-%dT%H:%MZ}. "
             f"The newest log day there can be is {now.date() - timedelta(1)}"
         )
+
+
+def before(day: str) -> str:
+    """The day before."""
+    return str(date.fromisoformat(day) - timedelta(1))

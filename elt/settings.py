@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     """A source with a larger share of unreadable lines fails the day."""
     max_advertiser_drop: float = Field(0.5, ge=0, le=1)
     """An active list that is shorter than the previous day's by a larger share fails the day."""
+    complete_marker: str = Field("", pattern=r"^[^/\s]*$")
+    """Name of the object that is written last under each prefix, like `_SUCCESS`: waited for. One that ends in `.json`
+    is a manifest of the others (elt/deliveries.py)."""
+    late_days: int = Field(3, ge=0, le=30)
+    """Days before its own whose deliveries a night looks at again, to run them again when something came late."""
     max_volume_drop: float = Field(0.62, ge=0, le=1)
     """A log that has lost a larger share of its usual lines is waited for, then fails the day. A holiday may have two
     fifths of them; a third of the objects has a third."""

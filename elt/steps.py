@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from tempfile import TemporaryFile
@@ -18,7 +19,7 @@ from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from elt import days, sql, warehouse
+from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload, unload_repeated
 from elt.errors import NotYet, PipelineError
@@ -64,7 +65,10 @@ def filter_events(
     sql/audits/load is broken.
     """
     days.check_ended(day)
-    delivered = {source: objects.find(s3, uri) for source, uri in settings.sources(day).items()}
+    delivered = {
+        source: deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
+        for source, uri in settings.sources(day).items()
+    }
     version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share
     with ExitStack() as stack:
@@ -199,14 +203,76 @@ def finish(
     *,
     run_id: str,
 ) -> list[str]:
-    """DBWriting, whole: publishes the day, catches up with days that look back on it, forgets what is not kept.
+    """DBWriting, whole: publishes the day, catches up with days that look back on it, forgets what is not kept, runs
+    again the days before it of which something came late.
 
     Returns the names of the models whose publication of the day changed. Raises as `publish` and `catch_up` do.
     """
     changed = publish(day, models, connect, settings, run_id=run_id)
     catch_up(day, models, connect, open_s3, settings, run_id=run_id)
     forget(day, connect, settings)
+    run_late(day, models, connect, open_s3, settings, run_id=run_id)
     return changed
+
+
+def run_late(
+    day: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    run_id: str,
+) -> list[str]:
+    """Runs again what is loaded of the `late_days` days before the day, where something was delivered since.
+
+    A day that has a delivery of its own is looked at on S3, by its objects' ETags. Of one object for all days the load
+    of the day has counted how many lines the day before has now.
+
+    Returns the days that it ran. One that can not be published stays as it is, and is told as an error: the day itself
+    is published, and must not fail for it; the next nights try again.
+    """
+    run = []
+    s3 = cache(open_s3)
+    for late, why in _came_late(day, connect, s3, settings).items():
+        log.warning("%s: running it again: %s", late, why)
+        try:
+            filter_events(late, connect, s3(), settings, run_id=run_id)
+            for model in models:
+                build_model(late, model, connect, s3(), settings)
+            publish(late, models, connect, settings, run_id=run_id)
+            catch_up(late, models, connect, s3, settings, run_id=run_id)
+        except PipelineError as error:
+            log.error("%s: came late and is not published: %s", late, error)
+        else:
+            run.append(late)
+    return run
+
+
+def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Settings) -> dict[str, str]:
+    """The days of which something came late, oldest first, and what it is."""
+    daily = settings.daily()
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/loads_to_look_at", ds=day, late_days=settings.late_days, daily=daily)
+        loaded = {late: {tuple(row[1:]) for row in rows} for late, rows in groupby(cursor, key=itemgetter(0))}
+        warehouse.run(cursor, "queries/lines_that_came_late", ds=day, daily=daily)
+        counted = cursor.fetchall()
+    found = {}
+    for late, then in loaded.items():
+        for source, uri in settings.sources(late).items():
+            if source not in daily:
+                continue
+            try:
+                now = deliveries.find(s3(), uri, settings.complete_marker)
+            except PipelineError as error:
+                log.warning("%s: not looked at again: %s", late, error)
+                continue
+            if new := [item.uri for item in now if (source, item.uri, item.etag, item.size) not in then]:
+                found[late] = f"delivered since it was loaded: {', '.join(new[:3])} ({len(new):,} objects)"
+    for source, lines_now, lines_then in counted if settings.late_days else ():
+        why = f"{source} has {lines_now:,} lines of it, and had {lines_then:,} when it was loaded"
+        found.setdefault(days.before(day), why)
+    return dict(sorted(found.items()))
 
 
 def catch_up(

@@ -1,13 +1,18 @@
 """What arrives of a day: all of it or a part, in time or late, in its own delivery or in another."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 
 import pytest
 from conftest import Night, as_csv
 
-from elt.errors import NotYet
+from elt.errors import NotYet, PipelineError
+from elt.settings import PROJECT
 from local.sample import ad_events, make_world, view_events
 
 pytestmark = pytest.mark.model_blind
@@ -109,6 +114,30 @@ def test_what_is_held_says_the_figures_and_is_published_when_somebody_says_so(da
     assert daily.load(str(day + timedelta(1))) is True
 
 
+def test_a_rebuild_holds_a_part_of_a_day_unless_it_is_told_and_a_fresh_history_rings_nothing(
+    daily: Night, s3_url: str
+) -> None:
+    for n in range(5):
+        arrive(daily, FIRST + timedelta(n), 30 if n == 4 else 100)
+    uris = {f"{log.upper()}_URI": f"s3://{daily.bucket}/{{ds}}/{log}/" for log in HEADERS}
+    last = str(FIRST + timedelta(4))
+    command = [sys.executable, "-m", "elt", "rebuild", "--from", str(FIRST), "--to"]
+    for end, expected in ((["--incomplete"], 0), ([], 1)):
+        for table in ("loads", "accounting"):
+            daily.warehouse.rows(f"DELETE FROM staging.{table} WHERE date = %s", last)
+        done = subprocess.run(
+            [*command, last, *end],
+            env=os.environ | daily.environment(s3_url) | uris,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expected, done.stdout
+        assert done.stdout.count("FAILED") == expected
+    assert f"{last}  FAILED: {last}: nothing was published:\nsql/audits/arrival/the_day_is_whole.sql" in done.stdout
+
+
 def test_nothing_is_usual_in_the_first_three_days(daily: Night) -> None:
     for n, lines in enumerate((400, 200, 40)):
         arrive(daily, FIRST + timedelta(n), lines)
@@ -176,3 +205,127 @@ def test_lines_that_came_after_the_only_object_was_replaced_are_told(
     night.put("product_views", as_csv(header, [views[0], ("ACME", "p", after)]))
     night.load(after)
     assert f"{after}: product_views: 1 lines of the day before, 0 of the day after: counted for no day" in caplog.text
+
+
+def test_a_delivery_is_whole_when_its_marker_is_there(daily: Night) -> None:
+    day = str(FIRST)
+    arrive(daily, FIRST, 30)
+    daily.change(complete_marker="_SUCCESS")
+    daily.put(f"{day}/product_views/_SUCCESS", b"")
+    with pytest.raises(NotYet, match=r"/ads_views/_SUCCESS: no such object yet; it says that the delivery is whole"):
+        daily.load(day)
+    assert daily.load(day, incomplete=True) is True
+    daily.put(f"{day}/ads_views/_SUCCESS", b"")
+    assert daily.load(day, reload=True) is True
+    assert daily.accounting("ads_views", day)["delivered"] == 30
+
+
+def manifest(night: Night, log: str, **sizes: int) -> None:
+    """Writes a manifest of the objects that are there, each with its size; `sizes` are other ones, or of others."""
+    found = night.s3.list_objects_v2(Bucket=night.bucket, Prefix=f"{FIRST}/{log}/part")["Contents"]
+    listed = {item["Key"].rpartition("/")[2]: item["Size"] for item in found} | sizes
+    objects = [{"name": name, "size": size} for name, size in listed.items()]
+    night.put(f"{FIRST}/{log}/manifest.json", json.dumps({"objects": objects, "written_by": "spark"}))
+
+
+def test_a_manifest_names_every_object_with_its_size(daily: Night) -> None:
+    day, log = str(FIRST), "ads_views"
+    daily.change(complete_marker="manifest.json")
+    arrive(daily, FIRST, 30)
+    manifest(daily, "product_views")
+
+    def refused(said: str, because_of: type[PipelineError] = NotYet) -> None:
+        with pytest.raises(PipelineError, match=rf"/ads_views/manifest.json: {said}") as failure:
+            daily.load(day)
+        assert type(failure.value) is because_of
+
+    refused("no such object yet; it says that the delivery is whole")
+    manifest(daily, log, **{"part-0": 7, "part-3": 100})
+    refused(r"s3://\S*/ads_views/part-3 is missing; s3://\S*/part-0 has [\d,]+ bytes, not 7$")
+    manifest(daily, log)
+    daily.put(f"{day}/{log}/part-3", HEADERS[log])
+    refused(r"s3://\S*/ads_views/part-3 is not in it$")
+    for text in ("", "[]", '{"objects": [{"name": "part-0"}]}'):
+        daily.put(f"{day}/{log}/manifest.json", text)
+        refused(r"not a manifest \(.*expected \{\"objects\"", PipelineError)
+    manifest(daily, log)
+    assert daily.load(day) is True
+    assert daily.accounting(log, day)["delivered"] == 30
+    assert daily.warehouse.rows("SELECT FROM staging.source_objects WHERE uri LIKE '%%manifest%%'") == []
+    daily.s3.delete_object(Bucket=daily.bucket, Key=f"{day}/{log}/part-0")
+    assert daily.load(day, incomplete=True) is True
+
+
+def loads(night: Night) -> dict[str, str]:
+    """The load that each day stands on."""
+    return dict(night.warehouse.rows("SELECT date::text, load_id::text FROM staging.loads"))
+
+
+def test_what_comes_late_is_found_by_the_next_night_and_its_day_is_run_again(daily: Night) -> None:
+    days = [str(FIRST + timedelta(n)) for n in range(5)]
+    for n in range(4):
+        arrive(daily, FIRST + timedelta(n), 300)
+        daily.run(days[n])
+    before, stood = [daily.lists(day) for day in days], loads(daily)
+    for day in (days[0], days[2]):
+        late = [f"{WORLD.active[0]},late,{day}\n"] * 500
+        daily.put(f"{day}/product_views/late", HEADERS["product_views"] + "".join(late))
+    arrive(daily, FIRST + timedelta(4), 300)
+    daily.run(days[4])
+    assert {day for day, load in stood.items() if loads(daily)[day] != load} == {days[2]}, "the first is too long ago"
+    assert daily.lists(days[0]) == before[0]
+    assert (WORLD.active[0], 1, "late", 500) in daily.top_product(days[2])
+    assert daily.warehouse.rows("TABLE marts.outdated_lists") == []
+    stood = loads(daily)
+    daily.run(days[4])
+    assert loads(daily) == stood, "nothing came: nothing is run again"
+    daily.change(late_days=4)
+    daily.run(days[4])
+    assert (WORLD.active[0], 1, "late", 500) in daily.top_product(days[0])
+
+
+def test_a_late_day_that_can_not_be_published_stays_and_does_not_stop_the_night(
+    daily: Night, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (str(FIRST + timedelta(n)) for n in range(3))
+    arrive(daily, FIRST, 300)
+    daily.run(first)
+    arrive(daily, FIRST + timedelta(1), 300)
+    daily.load(second)
+    lists = daily.lists(first)
+    daily.put(f"{first}/ads_views/late", "nonsense\n")
+    daily.put(f"{second}/ads_views/late", HEADERS["ads_views"])
+    arrive(daily, FIRST + timedelta(2), 300)
+    assert daily.run(third) != []
+    assert (
+        f"{first}: came late and is not published: s3://{daily.bucket}/{first}/ads_views/late: no column" in caplog.text
+    )
+    assert daily.lists(first) == lists
+    assert daily.top_product(second) == [], "never published: nobody asked for it"
+    caplog.clear()
+    for log in HEADERS:
+        for key in ("part-0", "part-1", "part-2", "late"):
+            daily.s3.delete_object(Bucket=daily.bucket, Key=f"{first}/{log}/{key}")
+    daily.run(third)
+    assert "came late" not in caplog.text, "what is deleted after a while did not come late"
+    assert daily.lists(first) == lists
+
+
+def test_lines_that_come_late_into_one_object_for_all_days_run_their_day_again(night: Night) -> None:
+    header, ads = ("advertiser_id", "product_id", "date"), ("ACME", "p", "impression")
+    day, after, last = (str(FIRST + timedelta(n)) for n in range(3))
+    views = [("ACME", "p", day)] * 3
+    night.deliver(["ACME"], views, [(*ads, day)])
+    night.run(day)
+    stood = loads(night)
+    views += [("ACME", "p", after)]
+    night.deliver(["ACME"], views, [(*ads, day), (*ads, after)])
+    night.run(after)
+    assert loads(night)[day] == stood[day], "it has grown, as every night, but not of that day"
+    night.put("product_views", as_csv(header, [*views, ("ACME", "late", after), ("ACME", "p", last)]))
+    night.put(
+        "ads_views", as_csv(("advertiser_id", "product_id", "type", "date"), [(*ads, d) for d in (day, after, last)])
+    )
+    night.run(last)
+    assert night.top_product(after) == [("ACME", 1, "late", 1), ("ACME", 2, "p", 1)]
+    assert loads(night)[day] == stood[day]

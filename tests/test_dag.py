@@ -66,6 +66,7 @@ def test_the_version_is_written_in_one_place(dag: Any) -> None:
 
 def test_it_is_set_up_for_the_night(dag: Any) -> None:
     assert dag.catchup is False
+    assert {"reload": False, "incomplete": False}.items() <= dag.params.dump().items()
     assert dag.max_active_runs == 2
     assert dag.doc_md
     assert dag.tags
