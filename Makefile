@@ -23,7 +23,7 @@ test-15: setup ## The tests of the database on PostgreSQL 15, the oldest support
 # A process a core, at most four, each with servers of its own; the tests of a file stay together.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-DATABASE_TESTS := $(foreach of,warehouse sql load models publish statistics views rebuild memory versions trouble,tests/test_$(of).py)
+DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views rebuild memory versions trouble waiting pooler,tests/test_$(of).py)
 
 chaos: setup ## The long form of the tests that break things: about 17 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)

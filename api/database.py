@@ -35,6 +35,9 @@ KEEPALIVE: dict[str, Any] = {
 NO_CONNECTION, NO_LEASE = "no connection to the warehouse", "no lease: what is in memory is asked about each time"
 """Told apart in the log."""
 
+POOLER_PATIENCE = 1.0
+"""Seconds that a second connection waits for a pooler to give it a server."""
+
 Row = tuple[Any, ...]
 
 
@@ -53,6 +56,16 @@ Pool = asyncio.LifoQueue[Connection | None]
 
 class Unavailable(Exception):
     """The warehouse can not answer now; it may a moment later."""
+
+
+class Shared(psycopg2.OperationalError):
+    """A pooler before the warehouse gives the server's process to others, too."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the pooler before the warehouse is in transaction mode: sessions do not keep their server; session mode "
+            "works, and so does no pooler"
+        )
 
 
 class Database:
@@ -187,31 +200,53 @@ class Database:
         return conn
 
     async def _opened(self) -> Connection:
-        timeout = int(self._settings.statement_timeout * 1000)
+        """A session that is what the settings say. Raises Shared when it is not its own."""
+        settings = {"statement_timeout": str(int(self._settings.statement_timeout * 1000))}
         async with self._patience():
-            # In a thread, since it looks the host's name up, which blocks.
-            conn = await asyncio.to_thread(
-                psycopg2.connect,
-                self._url,
-                connection_factory=Connection,
-                async_=True,
-                application_name="recommendations api",
-                **KEEPALIVE,
-                # Every query looks a few keys up: planning it once for all keys is right, and most of its cost.
-                options=f"-c statement_timeout={timeout} -c default_transaction_read_only=on -c timezone=UTC "
-                "-c plan_cache_mode=force_generic_plan",
-            )
-            await _ready(conn)
+            conn = await self._open()
+            ((process, *_),) = await _answer(conn, QUERIES["session"], settings)
+            # A pooler tells its clients a number of its own making.
+            if process != conn.info.backend_pid and await self._is_shared(conn, process):
+                conn.close()
+                raise Shared
         (conn.server,) = await self._rows(conn, "server", {})
         return conn
 
+    async def _open(self) -> Connection:
+        # In a thread, since it looks the host's name up, which blocks.
+        conn = await asyncio.to_thread(
+            psycopg2.connect,
+            self._url,
+            connection_factory=Connection,
+            async_=True,
+            application_name="recommendations api",
+            **KEEPALIVE,
+        )
+        await _ready(conn)
+        return conn
+
+    async def _is_shared(self, conn: Connection, process: int) -> bool:
+        """Does a pooler give the connection's server process to others between two transactions?
+
+        A transaction of another connection then either gets that process, or leaves it for none.
+        """
+        other = await self._open()
+        try:
+            async with asyncio.timeout(POOLER_PATIENCE):
+                ((others,),) = await _answer(other, "BEGIN; SELECT pg_backend_pid()")
+                return others == process or await _answer(conn, "SELECT pg_backend_pid()") != [(process,)]
+        except TimeoutError:
+            # It waits for a server: whoever has one keeps it.
+            return False
+        finally:
+            other.close()
+
     async def _rows(self, conn: Connection, query: str, params: dict[str, Any]) -> list[Row]:
         """Runs the query as a prepared statement, so that the server plans it once a session."""
-        names = PARAMETERS[query]
-        cursor = conn.cursor()
         async with self._patience():
             if query not in conn.prepared:
-                numbered = {name: f"${place}" for place, name in enumerate(names, 1)}
+                numbered = {name: f"${place}" for place, name in enumerate(PARAMETERS[query], 1)}
+                cursor = conn.cursor()
                 cursor.execute(
                     identifiers.SQL("PREPARE {} AS {}").format(
                         identifiers.Identifier(query), identifiers.SQL(QUERIES[query] % numbered)
@@ -219,9 +254,7 @@ class Database:
                 )
                 await _ready(conn)
                 conn.prepared.add(query)
-            cursor.execute(EXECUTE[query], params)
-            await _ready(conn)
-        return cursor.fetchall()
+            return await _answer(conn, EXECUTE[query], params)
 
     def _patience(self) -> asyncio.Timeout:
         """The server's own statement_timeout can not help when it is the server that hangs."""
@@ -284,6 +317,14 @@ AT_ONCE = 2
 """Queries of a batch at one time: while the server works on one, this process can read the other's answer."""
 
 
+async def _answer(conn: Connection, query: str | identifiers.Composable, params: Any = None) -> list[Row]:
+    """The rows that the query has, or the last of several."""
+    cursor = conn.cursor()
+    cursor.execute(query, params)
+    await _ready(conn)
+    return cursor.fetchall()
+
+
 async def _ready(conn: Connection) -> None:
     """Waits until the connection is made, or has the answer to what it was asked."""
     loop = asyncio.get_running_loop()
@@ -311,6 +352,8 @@ def _why(error: Exception) -> str:
             return "the warehouse does not answer"
         case psycopg2.errors.QueryCanceled():
             return "the warehouse took too long to answer"
+        case Shared() | psycopg2.errors.DuplicatePreparedStatement() | psycopg2.errors.InvalidSqlStatementName():
+            return str(Shared())
         case psycopg2.ProgrammingError():
             return "the warehouse is not set up for this version of the API"
     return "the warehouse can not be reached"

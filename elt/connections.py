@@ -12,14 +12,14 @@ from psycopg2.extensions import connection as Connection
 
 from elt.errors import PipelineError
 from elt.settings import Settings
-from elt.warehouse import KEEPALIVE, Connect, opens
+from elt.warehouse import CONNECT, Connect, opens
 
 
 class WarehouseHook(PostgresHook):
     """The provider's hook (TLS, IAM tokens, extras) over psycopg2; by itself it would open psycopg 3."""
 
     def _create_connection(self, conn_args: dict[str, Any]) -> Connection:
-        conn: Connection = psycopg2.connect(**KEEPALIVE | conn_args)
+        conn: Connection = psycopg2.connect(**CONNECT | conn_args)
         return conn
 
 

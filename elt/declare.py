@@ -4,7 +4,8 @@ Only what differs is changed. Tables, keys, roles and grants are the migrations'
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 import psycopg2
@@ -32,20 +33,25 @@ COMMENTS = {
 }
 
 
-def declare(cursor: Cursor) -> list[str]:
+def declare(cursor: Cursor, patiently: Callable[[str, Callable[[], list[str]]], list[str]]) -> list[str]:
     """Makes what is missing or different; returns what it did, a line each.
 
+    `patiently` runs what is declared of a file, a transaction each, again while it gets no lock (elt/migrate.py).
     Raises PipelineError that names the file which can not be what it says: one without a table that is no view, a view
     that takes columns away from its readers, a model that can not have its view.
     """
     done = []
     for declared in _in_order([*sql.relations(), *sql.models()]):
-        if isinstance(declared, sql.Model):
-            done += _give_view(cursor, declared)
-        else:
-            with warehouse.blamed_on(sql.shown(declared.file)):
-                done += _declare(cursor, declared)
+        done += patiently(sql.shown(declared.file), partial(_declare, cursor, declared))
     return done
+
+
+def _declare(cursor: Cursor, declared: sql.Relation | sql.Model) -> list[str]:
+    with cursor.connection:
+        if isinstance(declared, sql.Model):
+            return _give_view(cursor, declared)
+        with warehouse.blamed_on(sql.shown(declared.file)):
+            return _make(cursor, declared)
 
 
 def _in_order(declared: list[sql.Relation | sql.Model]) -> Iterable[sql.Relation | sql.Model]:
@@ -63,7 +69,7 @@ def _in_order(declared: list[sql.Relation | sql.Model]) -> Iterable[sql.Relation
     return [named[name] for name in order]
 
 
-def _declare(cursor: Cursor, relation: sql.Relation) -> list[str]:
+def _make(cursor: Cursor, relation: sql.Relation) -> list[str]:
     name, file = f"{relation.schema}.{relation.name}", sql.shown(relation.file)
     made = False
     match relation.kind:
@@ -88,21 +94,19 @@ def _declare(cursor: Cursor, relation: sql.Relation) -> list[str]:
 def _make_function(cursor: Cursor, name: str, relation: sql.Relation) -> bool:
     """Makes the function; returns whether it is another one now. Who calls it meanwhile does not wait."""
     definition = "SELECT pg_get_functiondef(to_regproc(%s))"
-    cursor.execute("BEGIN")
     cursor.execute(definition, (name,))
     before = cursor.fetchone()
     cursor.execute(identifiers.SQL(relation.text()))
     cursor.execute(definition, (name,))
     after = cursor.fetchone()
     if after == (None,):
-        cursor.execute("ROLLBACK")
         raise PipelineError(
             f"{sql.shown(relation.file)}: after it there is not one function {name}: it makes another, or one with "
             "other arguments beside it. A migration drops the old one, makes the new one and grants it"
         )
-    differs = after != before
-    cursor.execute("COMMIT" if differs else "ROLLBACK")
-    return differs
+    if after == before:
+        cursor.connection.rollback()
+    return bool(after != before)
 
 
 def _make_view(cursor: Cursor, name: str, relation: sql.Relation) -> bool:

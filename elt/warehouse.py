@@ -2,29 +2,42 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import date
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql as identifiers
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from elt import sql
-from elt.errors import PipelineError
+from elt.errors import NotYet, PipelineError
 
 Connect = Callable[[], Connection]
 """Opens a connection to the warehouse."""
 
 KEEPALIVE: dict[str, Any] = {
-    "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""How long a connection waits for a server that has vanished (seconds; milliseconds): about a minute, not two hours."""
+"""How long either side of a connection waits for one that has vanished (seconds; milliseconds): about a minute, not
+two hours."""
+
+CONNECT: dict[str, Any] = {"connect_timeout": 10, **KEEPALIVE}
+"""What a connection is opened with."""
+
+LOCK_TIMEOUT = "10min"
+"""How long a step waits for a lock before it leaves that to a retry."""
+
+POOLER_PATIENCE = 1.0
+"""Seconds that a second connection waits for a pooler to give it a server."""
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +47,76 @@ LOCKS = 0x5EC0
 
 def opens(url: str) -> Connect:
     """How to open the warehouse at the libpq URI."""
-    return lambda: psycopg2.connect(url, **KEEPALIVE)
+    return lambda: psycopg2.connect(url, **CONNECT)
 
 
 @contextmanager
 def session(connect: Connect) -> Iterator[Connection]:
     """A connection, closed at the end; everything uncommitted is rolled back, every lock released.
 
-    A server process whose client was killed notices within seconds and gives up its locks.
+    A server process whose client was killed notices within seconds, one whose client's machine has vanished within
+    about a minute, and gives up its locks. Raises NotYet that names who holds a lock that was waited for too long, and
+    PipelineError when a pooler gives the session's server process to others, too.
     """
     with closing(connect()) as conn:
         conn.autocommit = True
         conn.set_client_encoding("UTF8")
         with conn.cursor() as cursor:
-            cursor.execute("SET TIME ZONE 'UTC'; SET client_connection_check_interval = '2s'; SET work_mem = '64MB'")
+            run(cursor, "queries/session", mark=_mark(conn), lock_timeout=LOCK_TIMEOUT, **KEEPALIVE)
+            (process, *_) = cursor.fetchone() or ()
+        # A pooler tells its clients a number of its own making.
+        if process != conn.info.backend_pid and _is_shared(conn, connect):
+            raise PipelineError(TRANSACTION_MODE)
         conn.autocommit = False
-        yield conn
+        try:
+            yield conn
+        except psycopg2.errors.LockNotAvailable as error:
+            conn.rollback()
+            raise _given_up(conn) from error
+
+
+TRANSACTION_MODE = (
+    "the pooler before the warehouse is in transaction mode: a session does not keep its server process, so that its "
+    "locks and temporary tables come to others; session mode works, and so does no pooler"
+)
+
+
+def _mark(conn: Connection) -> str:
+    """What tells the session from every other: the number that the client knows it by."""
+    return str(conn.info.backend_pid)
+
+
+def _is_shared(conn: Connection, connect: Connect) -> bool:
+    """Does a pooler give the session's server process to others between two transactions?
+
+    A transaction of another connection then either gets that process, or leaves it for none.
+    """
+
+    def marked(by: Connection) -> bool:
+        with by.cursor() as cursor:
+            cursor.execute("SELECT current_setting('recommendations.session', true) = %s", (_mark(conn),))
+            return cursor.fetchone() == (True,)
+
+    with closing(connect()) as other, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(marked, other)
+        try:
+            return asked.result(POOLER_PATIENCE) or not marked(conn)
+        except TimeoutError:
+            # It waits for a server: whoever has one keeps it.
+            with socket(fileno=os.dup(other.fileno())) as end:
+                end.shutdown(SHUT_RDWR)
+            return False
+
+
+def holders(conn: Connection, *, waiting: int | None = None, key: int | None = None) -> str:
+    """Who holds what the server process `waiting` waits for, or the advisory lock `key`, or any lock of the warehouse
+    that a step may wait for; for people."""
+    with conn.cursor() as cursor:
+        run(cursor, "queries/lock_holders", waiting=waiting, key=key)
+        found = [f"pid {pid} ({', '.join(filter(None, who))})" for pid, *who in cursor.fetchall()]
+    if not found:
+        return "nobody holds it any more"
+    return f"held by {'; '.join(found)}"
 
 
 def lock_day(conn: Connection, day: str, *, shared: bool = False) -> None:
@@ -60,6 +127,11 @@ def lock_day(conn: Connection, day: str, *, shared: bool = False) -> None:
 def lock_model(conn: Connection, day: str, model: str) -> None:
     """Waits for the (day, model), until the session ends."""
     _lock(conn, hash_of(f"{day} {model}"))
+
+
+def lock_migrations(conn: Connection) -> None:
+    """Waits until nobody migrates, until the session ends."""
+    _lock(conn, hash_of("migrate"))
 
 
 def lock_publication(conn: Connection) -> None:
@@ -115,14 +187,32 @@ def blamed_on(file: str) -> Iterator[None]:
 
 
 def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
-    """Takes the lock outside any transaction, so that the next snapshot is younger than the lock."""
+    """Takes the lock outside any transaction, so that the next snapshot is younger than the lock.
+
+    Raises NotYet that names who holds it, PipelineError when another server process than the session's would.
+    """
     conn.autocommit = True
+    name = "advisory_lock_shared" if shared else "advisory_lock"
     with conn.cursor() as cursor:
-        cursor.callproc("pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock", (LOCKS, key))
-        if cursor.fetchone() != (True,):
-            log.info("another session holds this day; waiting for it")
-            cursor.callproc("pg_advisory_lock_shared" if shared else "pg_advisory_lock", (LOCKS, key))
+        for function in (f"pg_try_{name}", f"pg_{name}"):
+            take = identifiers.SQL(
+                "SELECT CASE WHEN current_setting('recommendations.session', true) = %s THEN {}(%s, %s)::text END"
+            ).format(identifiers.Identifier(function))
+            try:
+                cursor.execute(take, (_mark(conn), LOCKS, key))
+            except psycopg2.errors.LockNotAvailable as error:
+                raise _given_up(conn, key) from error
+            (taken,) = cursor.fetchone() or ()
+            if taken is None:
+                raise PipelineError(TRANSACTION_MODE)
+            if taken != "false":
+                break
+            log.info("waiting for another session's lock: %s", holders(conn, key=key))
     conn.autocommit = False
+
+
+def _given_up(conn: Connection, key: int | None = None) -> NotYet:
+    return NotYet(f"a lock was waited for {LOCK_TIMEOUT}: {holders(conn, key=key)}")
 
 
 def _line(error: psycopg2.Error) -> str:
