@@ -205,6 +205,14 @@ def warehouse(migrated_warehouse: Warehouse) -> Warehouse:
 
 
 @pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of sql/, which a test may change."""
+    shutil.copytree(sql.SQL, tmp_path / "sql")
+    monkeypatch.setattr(sql, "SQL", tmp_path / "sql")
+    return tmp_path / "sql"
+
+
+@pytest.fixture
 def nobody_reads(warehouse: Warehouse) -> None:
     """No API runs in the test: no publication need wait 0.25 s until the leases of readers have run out."""
     function = "FUNCTION marts.commit_after_leases() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"

@@ -76,14 +76,6 @@ def test_every_sql_file_opens_with_what_it_makes() -> None:
             assert re.search(r"^-- .*(Parameters:|No parameters)", file.read_text(), re.M), file
 
 
-@pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of sql/, which a test may change."""
-    shutil.copytree(sql.SQL, tmp_path / "sql")
-    monkeypatch.setattr(sql, "SQL", tmp_path / "sql")
-    return tmp_path / "sql"
-
-
 def change(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text

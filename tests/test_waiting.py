@@ -1,9 +1,11 @@
 """Who waits for whom: each step holds what it works on, so that two runs at once can not mix."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from conftest import DAY, Night, Warehouse, ordinary_logs
 from psycopg2.extensions import connection as Connection
 
 from elt import sql, warehouse
+from elt.errors import NotYet
 from local.postgres import MASTER
 
 ALONE, SHARED = "ExclusiveLock", "ShareLock"
@@ -107,18 +110,51 @@ def test_who_forgets_a_day_waits_for_readers_and_who_forgets_none_does_not(night
     assert night.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications") == [(DAY,)]
 
 
-def test_a_table_that_somebody_has_locked_is_left_to_the_retries(
+def test_a_table_that_somebody_has_locked_is_left_to_the_retries_which_are_told_by_whom(
     delivered: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a maintenance would: the error is PostgreSQL's own, and no file is blamed."""
+    """As a maintenance would: no file is blamed."""
     delivered.load()
     delivered.rank()
-    with closing(psycopg2.connect(delivered.warehouse.url(MASTER))) as conn, conn.cursor() as cursor:
-        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
-        cursor.execute("LOCK TABLE staging.loads")
-        for step in (delivered.load, delivered.rank, delivered.publish, delivered.forget):
-            with pytest.raises(psycopg2.errors.LockNotAvailable):
-                step()
+    monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "100ms")
+    with closing(psycopg2.connect(delivered.warehouse.url(MASTER), application_name="mending")) as conn:
+        with conn.cursor() as cursor:
+            cursor.execute("LOCK TABLE staging.loads")
+            for step in (delivered.load, delivered.rank, delivered.publish, delivered.forget):
+                with pytest.raises(NotYet, match=rf"100ms: held by pid {conn.info.backend_pid} \(master, mending\)$"):
+                    step()
+
+
+def by_anybody(conn: Connection, key: int) -> None:
+    """Any role may take an advisory lock; nobody but a superuser can forbid it."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(24256, %s)", (key,))
+
+
+@pytest.mark.parametrize(
+    ("key", "stopped"),
+    [
+        pytest.param(1, ["publish"], id="the lock of readers' leases"),
+        pytest.param(warehouse.hash_of("publication"), ["publish", "forget"], id="the lock of publications"),
+        pytest.param(date.fromisoformat(DAY).toordinal(), ["load", "rank", "publish"], id="the lock of the day"),
+    ],
+)
+def test_a_lock_that_an_analyst_holds_is_not_waited_for_without_end_nor_without_a_name(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch, key: int, stopped: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    delivered.load()
+    delivered.rank()
+    monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "100ms")
+    url = delivered.warehouse.url("recommendations_analyst")
+    with closing(psycopg2.connect(url, application_name="psql")) as conn:
+        by_anybody(conn, key)
+        held_by = rf"held by pid {conn.info.backend_pid} \(recommendations_analyst, psql\)"
+        for step in stopped:
+            with pytest.raises(NotYet, match=rf"a lock was waited for 100ms: {held_by}"):
+                getattr(delivered, step)()
+    assert key == 1 or re.search(f"waiting for another session's lock: {held_by}", caplog.text)
+    assert delivered.publish()
 
 
 def test_the_locks_of_days_and_of_models_never_meet() -> None:
