@@ -17,8 +17,8 @@ import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import encrypt_password
 
-from elt.__main__ import ROLES
 from elt.migrate import migrate
+from elt.roles import ROLES
 
 RUN = Path("/run/recommendations")
 RELEASE = Path(__file__).resolve().parent.parent

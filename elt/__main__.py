@@ -10,16 +10,14 @@ from typing import Any
 import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
-from psycopg2 import sql as identifiers
-from psycopg2.extensions import encrypt_password
 
 from elt import warehouse
 from elt.errors import PipelineError
 from elt.migrate import migrate
 from elt.rebuild import rebuild
+from elt.roles import ROLES, set_password
 from elt.settings import load_settings
 
-ROLES = ("recommendations_pipeline", "recommendations_api", "recommendations_analyst")
 OWNER = "the warehouse's owner"
 
 DAY: dict[str, Any] = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD"}
@@ -99,26 +97,24 @@ def _rebuild(arguments: Arguments) -> int:
 
 
 def _add_password(commands: Commands) -> None:
-    parser = commands.add_parser("password", help="give a role a password, read from standard input")
-    parser.add_argument("role", choices=ROLES)
+    parser = commands.add_parser(
+        "password",
+        help="give a role a password, read from standard input",
+        description=f"Gives one of {', '.join(ROLES)} a password, read from standard input. With --member-of: a role "
+        "of that name with the rights and settings of the other, made if there is none: a person's own login, who can "
+        "not change what others log in with.",
+    )
+    parser.add_argument("role")
+    parser.add_argument("--member-of", choices=ROLES, help="the role whose rights and settings it has")
     parser.set_defaults(run=_set_password)
 
 
 def _set_password(arguments: Arguments) -> None:
-    """Sends the server a SCRAM verifier, so that the password itself reaches neither its log nor its memory."""
-    url, role = _url(OWNER), arguments.role
+    role = arguments.role
     secret = getpass(f"Password for {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not secret:
         raise PipelineError("the password is empty; nothing was changed")
-    conn = psycopg2.connect(url)
-    try:
-        with conn, conn.cursor() as cursor:
-            verifier = encrypt_password(secret, role, conn, "scram-sha-256")
-            cursor.execute(
-                identifiers.SQL("ALTER ROLE {} PASSWORD %s").format(identifiers.Identifier(role)), (verifier,)
-            )
-    finally:
-        conn.close()
+    set_password(_url(OWNER), role, secret, arguments.member_of)
     print(f"{role} has a new password")
 
 

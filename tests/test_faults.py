@@ -1,6 +1,7 @@
 """Nothing lost, nothing half-shown: kills, crashes, races, a network that fails. `make chaos` runs the long form."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -9,17 +10,20 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 import httpx
 import psutil
 import psycopg2
 import pytest
-from chaos import FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only
+from chaos import LONG, FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only
 from conftest import DAY, Night, Warehouse, ordinary_logs, s3_client
 
+from elt import warehouse as sessions
 from elt.errors import NotYet, PipelineError
 from local import processes
 from local.airflow import free_port
@@ -152,6 +156,51 @@ def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(delivered: N
     admin.close()
     assert reader.seen <= versions[0] | versions[1]
     figures.append(f"dropped connections: {drops} times, {lost} runs failed, every retry succeeded")
+
+
+@contextmanager
+def unplugged(server: int, client: int) -> Iterator[None]:
+    """Nothing passes between the two ports of this machine any more, and neither is told."""
+    ends = ((server, client), (client, server))
+    rules = [f"INPUT -i lo -p tcp --sport {source} --dport {target} -j DROP".split() for source, target in ends]
+    try:
+        for rule in rules:
+            subprocess.run(["iptables", "-I", *rule], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"the network can not be broken here; it needs root and iptables: {error}")
+    try:
+        yield
+    finally:
+        for rule in rules:
+            subprocess.run(["iptables", "-D", *rule], check=True)
+
+
+@pytest.mark.parametrize("query", [None, "SELECT pg_sleep(600)"], ids=["between two statements", "in a statement"])
+def test_a_machine_that_vanishes_lets_go_of_its_locks(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, query: str | None
+) -> None:
+    """Without a word: no reset, no end, only silence."""
+    if not LONG:
+        quick = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 3000}
+        monkeypatch.setattr(sessions, "KEEPALIVE", quick)
+    with sessions.session(warehouse.connect) as conn, ThreadPoolExecutor(1) as pool:
+        with socket(fileno=os.dup(conn.fileno())) as end:
+            sessions.lock_day(conn, DAY)
+            try:
+                if query:
+                    pool.submit(conn.cursor().execute, query)
+                    while not warehouse.rows(
+                        "SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active'", query
+                    ):
+                        time.sleep(0.01)
+                with unplugged(warehouse.postgres.port, end.getsockname()[1]):
+                    started = time.monotonic()
+                    while warehouse.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 24256"):
+                        assert time.monotonic() < started + scale(10, 70)
+                        time.sleep(0.1)
+            finally:
+                end.shutdown(SHUT_RDWR)
+    figures.append(f"a machine that vanished let go of its locks after {time.monotonic() - started:.0f} s")
 
 
 def test_a_server_that_is_read_only_after_a_failover_is_left_to_the_retries(delivered: Night) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
+from chaos import figures
 from conftest import DAY, ROLES, Night, Warehouse
 
 from api.database import Database, _ready
@@ -32,6 +33,7 @@ from local.postgres import MASTER, Postgres
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin")
 
 pytestmark = [
+    pytest.mark.chaos,
     pytest.mark.model_blind,
     pytest.mark.skipif(not PGBOUNCER, reason="PgBouncer is not installed (apt-get install pgbouncer)"),
 ]
@@ -122,6 +124,7 @@ def test_in_session_mode_everything_works(
             url = f"http://127.0.0.1:{api_port}"
             for path in ("/recommendations/ACME/TopCTR", "/history/ACME", "/stats", "/health/ready"):
                 assert httpx.get(url + path).status_code == 200, (tmp_path / "api.log").read_text()
+    figures.append("PgBouncer in session mode: migrate, a night, the API: the same lists")
 
 
 def test_the_sessions_of_the_api_are_what_its_settings_say_behind_a_pooler_too(
@@ -170,6 +173,7 @@ def test_transaction_mode_is_refused_at_once_by_all_who_need_a_session(
                 answer = httpx.get(url + path)
                 assert answer.status_code == 503
             assert log.read_text().count(REFUSED) == 1, log.read_text()
+    figures.append(f"PgBouncer in transaction mode, servers: {servers}: refused by migrate, four steps and the API")
 
 
 def test_a_lock_is_refused_that_another_server_than_the_sessions_would_hold(

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -14,7 +16,8 @@ from conftest import DAY, Night, Warehouse
 from elt import sql
 from elt.errors import PipelineError
 from elt.migrate import migrate
-from local.postgres import MASTER
+from elt.roles import set_password
+from local.postgres import MASTER, Postgres
 
 
 def test_migrating_again_does_nothing(warehouse: Warehouse) -> None:
@@ -132,8 +135,54 @@ def test_public_can_do_nothing(warehouse: Warehouse) -> None:
         warehouse.rows("SELECT 1", role="stranger")
 
 
-def test_an_analyst_can_not_keep_the_server_busy(warehouse: Warehouse) -> None:
-    assert warehouse.rows("SHOW statement_timeout", role="recommendations_analyst") == [("5min",)]
+LIMITS = "SELECT current_setting('statement_timeout'), current_setting('idle_in_transaction_session_timeout')"
+LARGE_OBJECT = "SET default_transaction_read_only = off; SELECT lo_create(0)"
+
+
+def test_an_analyst_does_not_keep_the_server_busy_by_oversight(warehouse: Warehouse) -> None:
+    assert warehouse.rows(LIMITS, role="recommendations_analyst") == [("5min", "5min")]
+    assert warehouse.rows(LIMITS, role="recommendations_api")[0][1] == "10s"
+
+
+def test_a_superuser_who_migrates_takes_more_from_the_roles(postgres: Postgres) -> None:
+    """Large objects and temporary files without end; the owner of the tests, as on RDS, can not."""
+    postgres.provision("superuser_migrates")
+    migrate(postgres.url("postgres", "superuser_migrates"))
+    postgres.let_log_in("recommendations_analyst")
+    with closing(psycopg2.connect(postgres.url("recommendations_analyst", "superuser_migrates"))) as conn:
+        conn.autocommit = True
+        with conn.cursor() as cursor:
+            cursor.execute("SHOW temp_file_limit")
+            assert cursor.fetchone() == ("5GB",)
+            for statement in ("SET temp_file_limit = -1", LARGE_OBJECT):
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cursor.execute(statement)
+
+
+def test_a_persons_own_login_has_the_rights_and_limits_of_its_role_and_not_its_password(warehouse: Warehouse) -> None:
+    def give(secret: str) -> str:
+        set_password(warehouse.url(MASTER), "anna", secret, "recommendations_analyst")
+        return warehouse.url("anna").replace(f":{quote(warehouse.postgres.password)}@", f":{secret}@")
+
+    give("first")
+    with closing(psycopg2.connect(give("second"))) as conn, conn.cursor() as cursor:
+        cursor.execute(LIMITS)
+        assert cursor.fetchone() == ("5min", "5min")
+        cursor.execute("SELECT count(*) FROM marts.recommendations")
+        conn.rollback()
+        for statement in (
+            "ALTER ROLE recommendations_analyst PASSWORD 'mine'",
+            "ALTER ROLE recommendations_analyst SET statement_timeout = 0",
+            "SELECT count(*) FROM models.candidates",
+        ):
+            cursor.execute("SET TRANSACTION READ WRITE")
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+            conn.rollback()
+    with pytest.raises(PipelineError, match="there is a role master, which is no member of recommendations_analyst"):
+        set_password(warehouse.url(MASTER), MASTER, "x", "recommendations_analyst")
+    with pytest.raises(PipelineError, match=r"anna is not one of recommendations_pipeline, .*--member-of"):
+        set_password(warehouse.url(MASTER), "anna", "x")
 
 
 def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night) -> None:
