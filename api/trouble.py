@@ -13,6 +13,7 @@ from prometheus_client import Counter
 FAILED = Counter("warehouse_failures", "Connections and leases that could not be had", ["cause"])
 
 CAUSES = {
+    "pooler": r"the pooler before the warehouse",
     "password": r"password authentication failed|no password supplied|authentication failed for user",
     "access": r"no pg_hba\.conf entry|not permitted to log in|role .* does not exist|permission denied for database",
     "database": r"database .* does not exist|not currently accepting connections",
@@ -27,6 +28,7 @@ CAUSES = {
 English it is `other`: a connection that could not be made has no SQLSTATE."""
 
 MEANS = {
+    "pooler": "it is in transaction mode: sessions do not keep their server. Session mode works, and so does no pooler",
     "url": "DATABASE_URL is no libpq URI: postgresql://USER:PASSWORD@HOST/DATABASE, with %25 for % and %40 for @",
     "certificate": "the server's certificate does not convince, or there is none: see sslmode and sslrootcert",
     "host": "the name of the host in DATABASE_URL leads nowhere",
