@@ -110,13 +110,11 @@ def _is_shared(conn: Connection, connect: Connect) -> bool:
 
 def holders(conn: Connection, *, waiting: int | None = None, key: int | None = None) -> str:
     """Who holds what the server process `waiting` waits for, or the advisory lock `key`, or any lock of the warehouse
-    that a step may wait for; for people."""
+    that a step may wait for; for people. Nothing when nobody does any more."""
     with conn.cursor() as cursor:
         run(cursor, "queries/lock_holders", waiting=waiting, key=key)
         found = [f"pid {pid} ({', '.join(filter(None, who))})" for pid, *who in cursor.fetchall()]
-    if not found:
-        return "nobody holds it any more"
-    return f"held by {'; '.join(found)}"
+    return f"held by {'; '.join(found)}" if found else ""
 
 
 def lock_day(conn: Connection, day: str, *, shared: bool = False) -> None:
@@ -212,7 +210,7 @@ def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
 
 
 def _given_up(conn: Connection, key: int | None = None) -> NotYet:
-    return NotYet(f"a lock was waited for {LOCK_TIMEOUT}: {holders(conn, key=key)}")
+    return NotYet(f"a lock was waited for {LOCK_TIMEOUT}: {holders(conn, key=key) or 'nobody holds it any more'}")
 
 
 def _line(error: psycopg2.Error) -> str:
