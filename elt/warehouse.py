@@ -193,8 +193,10 @@ def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
     name = "advisory_lock_shared" if shared else "advisory_lock"
     with conn.cursor() as cursor:
         for function in (f"pg_try_{name}", f"pg_{name}"):
+            # Without a pooler the client knows the process by its number, else the session has its mark.
             take = identifiers.SQL(
-                "SELECT CASE WHEN current_setting('recommendations.session', true) = %s THEN {}(%s, %s)::text END"
+                "SELECT CASE WHEN %s IN (pg_backend_pid()::text, current_setting('recommendations.session', true)) "
+                "THEN {}(%s, %s)::text END"
             ).format(identifiers.Identifier(function))
             try:
                 cursor.execute(take, (_mark(conn), LOCKS, key))

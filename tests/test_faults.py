@@ -190,12 +190,12 @@ def test_a_machine_that_vanishes_lets_go_of_its_locks(
                 if query:
                     pool.submit(conn.cursor().execute, query)
                     while not warehouse.rows(
-                        "SELECT FROM pg_stat_activity WHERE query = %s AND state = 'active'", query
+                        "SELECT 1 FROM pg_stat_activity WHERE query = %s AND state = 'active'", query
                     ):
                         time.sleep(0.01)
                 with unplugged(warehouse.postgres.port, end.getsockname()[1]):
                     started = time.monotonic()
-                    while warehouse.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 24256"):
+                    while warehouse.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 24256"):
                         assert time.monotonic() < started + scale(10, 70)
                         time.sleep(0.1)
             finally:
