@@ -6,12 +6,21 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from elt import connections, days, notices, sql, steps
+from elt import connections, days, notices, sql, steps, withdrawals
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT, load_settings
 
 MODELS = sql.models()
+LISTS = Asset("recommendations")
+"""Somebody who wants to know that lists were published, whichever day's; the event's extra says which."""
+LISTS_BY_DAY = Asset("recommendations_by_day", uri="x-recommendations://marts/recommendations")
+"""Partitioned by log day, for a DAG with a PartitionedAssetTimetable: Airflow starts no other by a partition."""
 VERSION = (PROJECT / "VERSION").read_text().strip()
+
+
+def tell(what: str, **params: Any) -> Any:
+    """What the task returns: Airflow shows it, and other tasks and DAGs may read it."""
+    return run_step(lambda day, connect, settings: steps.tell(day, what, connect, **params))
 
 
 def run_step(step: Any, **arguments: Any) -> Any:
@@ -82,18 +91,26 @@ with DAG(
         max_retry_delay=timedelta(minutes=30),
         execution_timeout=timedelta(hours=2),
     )
-    def filter_events() -> None:
+    def filter_events() -> dict[str, Any]:
         context = get_current_context()
+        run_step(withdrawals.lift, by=context["run_id"])
         wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
-        run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], **wanted)
+        loaded = run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], **wanted)
+        return {"loaded": loaded, **tell("what_was_loaded")}
 
     @task
-    def build_model(index: int) -> None:
-        run_step(steps.build_model, model=MODELS[index], s3=connections.s3())
+    def build_model(index: int) -> dict[str, Any]:
+        return {"candidates": run_step(steps.build_model, model=MODELS[index], s3=connections.s3())}
 
-    @task(task_id="DBWriting", outlets=[Asset("recommendations")])
-    def publish() -> None:
-        run_step(steps.finish, models=MODELS, open_s3=connections.s3, run_id=get_current_context()["run_id"])
+    @task(task_id="DBWriting", outlets=[LISTS, LISTS_BY_DAY])
+    def publish() -> dict[str, Any]:
+        context = get_current_context()
+        run_step(steps.finish, models=MODELS, open_s3=connections.s3, run_id=context["run_id"])
+        told: dict[str, Any] = tell("what_was_published", run_id=context["run_id"])
+        for asset in (LISTS, LISTS_BY_DAY):
+            context["outlet_events"][asset].extra = told
+        context["outlet_events"][LISTS_BY_DAY].add_partitions([told["date"], *told["also_published"]])
+        return told
 
     built = [build_model.override(task_id=model.name)(index) for index, model in enumerate(MODELS)]
     filter_events() >> built >> publish()

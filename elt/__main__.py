@@ -4,14 +4,15 @@ import argparse
 import os
 import sys
 from datetime import date
-from getpass import getpass
+from getpass import getpass, getuser
 from typing import Any
 
 import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
-from elt import warehouse
+from elt import sql, warehouse, withdrawals
+from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
 from elt.rebuild import rebuild
@@ -36,7 +37,7 @@ def main() -> int:
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_migrate, _add_password, _add_rebuild):
+    for add in (_add_check, _add_migrate, _add_password, _add_rebuild, _add_withdraw, _add_restore):
         add(commands)
     arguments = parser.parse_args()
     try:
@@ -47,6 +48,25 @@ def main() -> int:
 
 
 # A command is a function that adds its parser, and the one that it runs: that returns the exit status, None for 0.
+
+
+def _add_check(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="say in seconds what would keep a night from its work; changes nothing",
+        description="Checks settings, models, S3 (reading the logs, writing the outputs) and the warehouse (role, "
+        "schema) as the environment says, a line each. Logs that are not there yet are no fault.",
+        epilog="Exit status: 0 everything is right, 1 something is not (its lines begin with WRONG).",
+    )
+    parser.set_defaults(run=_check)
+
+
+def _check(_: Arguments) -> int:
+    wrong = 0
+    for is_right, finding in check():
+        print(f"{'ok   ' if is_right else 'WRONG'}  {finding}", flush=True)
+        wrong += not is_right
+    return 1 if wrong else 0
 
 
 def _add_migrate(commands: Commands) -> None:
@@ -94,6 +114,44 @@ def _rebuild(arguments: Arguments) -> int:
     if failed:
         print(f"{len(failed)} of {(arguments.last - arguments.first).days + 1} days failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _add_withdraw(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "withdraw",
+        help="take a published day back from readers",
+        description="Readers see the day before at once. What is on S3, loaded and ranked stays. A new run of the day "
+        "or restore publishes it again, nothing else does. Recorded in marts.withdrawals.",
+    )
+    parser.add_argument("day", **DAY)
+    parser.add_argument("--why", required=True, help="the reason; analysts read it")
+    parser.add_argument("--by", help="who does it, by default who is logged in")
+    parser.set_defaults(run=_withdraw)
+
+
+def _withdraw(arguments: Arguments) -> None:
+    newest = withdrawals.withdraw(
+        str(arguments.day), warehouse.opens(_url()), why=arguments.why, by=arguments.by or getuser()
+    )
+    print(f"{arguments.day} is withdrawn; the newest published day is {newest}")
+
+
+def _add_restore(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "restore",
+        help="publish a withdrawn day again",
+        description="Publishes what was ranked of the day; what is not kept of it is ranked again. Settings as for "
+        "the DAG, from the environment.",
+    )
+    parser.add_argument("day", **DAY)
+    parser.add_argument("--by", help="who does it, by default who is logged in")
+    parser.set_defaults(run=_restore)
+
+
+def _restore(arguments: Arguments) -> None:
+    day, connect, by = str(arguments.day), warehouse.opens(_url()), arguments.by or getuser()
+    models = withdrawals.restore(day, sql.models(), connect, lambda: boto3.client("s3"), load_settings(), by=by)
+    print(f"{day} is published again: {', '.join(models)}")
 
 
 def _add_password(commands: Commands) -> None:

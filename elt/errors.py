@@ -7,3 +7,7 @@ class PipelineError(Exception):
 
 class NotYet(PipelineError):
     """Something is not there yet, or went away for a moment: a later retry may succeed."""
+
+
+class Withdrawn(PipelineError):
+    """An operator took the day back from readers: a new run of it, or `restore`, publishes it again; nothing else."""

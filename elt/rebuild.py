@@ -5,13 +5,19 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
-from elt import sql, steps
+import psycopg2
+from botocore.exceptions import BotoCoreError, ClientError
+
+from elt import sql, steps, withdrawals
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
 
 RUN_ID = "rebuild"
 """Recorded as the run that loaded and published."""
+
+FAILURES = (PipelineError, psycopg2.Error, BotoCoreError, ClientError)
+"""What ends a day, and not the days after it."""
 
 
 def rebuild(
@@ -42,18 +48,19 @@ def rebuild(
     for day in _days(first - timedelta(looks_back), first - timedelta(1)):
         try:
             say(f"{day}  {load(day)}, to look back on")
-        except PipelineError as error:
+        except FAILURES as error:
             say(f"{day}  nothing to look back on: {_first_line(error)}")
     failed = []
     for day in _days(first, last):
         started = time.monotonic()
         try:
+            withdrawals.lift(day, connect, by=RUN_ID)
             done = load(day)
             candidates = sum(steps.build_model(day, model, connect, s3, settings) for model in models)
             changed = steps.publish(day, models, connect, settings, run_id=RUN_ID)
-        except PipelineError as error:
+        except FAILURES as error:
             failed.append(day)
-            say(f"{day}  FAILED: {error}")
+            say(f"{day}  FAILED: {str(error).strip()}")
             continue
         published = f"published {', '.join(changed)}" if changed else "published already, nothing changed"
         say(f"{day}  {done}, ranked {candidates:,} products, {published}  ({time.monotonic() - started:.1f} s)")

@@ -50,6 +50,36 @@ def find(s3: Any, uri: str) -> list[SourceObject]:
     return found
 
 
+def check_readable(s3: Any, uri: str) -> str:
+    """Reads the first byte of what the source URI means. Returns what is there.
+
+    Raises NotYet when there is nothing yet, PipelineError when there is no such bucket or S3 refuses.
+    """
+    bucket, key = uri.removeprefix("s3://").split("/", 1)
+    try:
+        s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    except ClientError as error:
+        raise _explained(error, uri) from error
+    found = find(s3, uri)
+    with reader(s3, found[0]) as opened:
+        opened.read(1)
+    return f"{uri}: {len(found)} object{'s' if len(found) > 1 else ''}"
+
+
+def check_writable(s3: Any, uri: str) -> str:
+    """Begins to write an object, and gives it up: nothing is left. Returns what was tried.
+
+    Raises PipelineError when there is no such bucket or S3 refuses, NotYet when it fails.
+    """
+    bucket, key = uri.removeprefix("s3://").split("/", 1)
+    try:
+        upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+    except ClientError as error:
+        raise _unwritable(error, uri) from error
+    return f"{uri.rpartition('/')[0]}/ can be written"
+
+
 def exist(s3: Any, uris: Iterable[str]) -> bool:
     """Are all these objects there?"""
     try:
@@ -95,12 +125,28 @@ def gzip_writer(s3: Any, uri: str) -> Iterator[BufferedWriter]:
     The same bytes in give the same bytes out: the gzip header carries neither time nor name.
     """
     params = {"client": s3, "min_part_size": PART_BYTES}
-    with smart_open.open(uri, "wb", compression="disable", transport_params=params) as raw:
+    try:
+        opened = smart_open.open(uri, "wb", compression="disable", transport_params=params)
+    except ValueError as error:
+        if isinstance(error.__cause__, ClientError):
+            raise _unwritable(error.__cause__, uri) from error
+        raise
+    with opened as raw:
         zipped = igzip.IGzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0)
         # COPY hands over a row at a time; compress in larger pieces.
         buffered = BufferedWriter(cast(Any, zipped), 1024 * 1024)
         yield buffered
         buffered.close()
+
+
+def _unwritable(error: ClientError, uri: str) -> PipelineError:
+    said = f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
+    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        return NotYet(f"{uri}: can not be written now, S3 answered {said}")
+    return PipelineError(
+        f"{uri}: can not be written, S3 answered {said}; the bucket of INTERMEDIATE_URI must exist, and the role needs "
+        "s3:PutObject and s3:AbortMultipartUpload in it"
+    )
 
 
 def _explained(error: ClientError, uri: str) -> PipelineError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -22,7 +23,7 @@ from psycopg2.extras import Json
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload, unload_repeated
-from elt.errors import NotYet, PipelineError
+from elt.errors import NotYet, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -61,8 +62,8 @@ def filter_events(
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
     unless `reload`. Raises NotYet when an object or the day in it is missing, or when an audit of sql/audits/arrival is
-    broken and the day is not wanted `incomplete`; PipelineError when the day has not ended, or when an audit of
-    sql/audits/load is broken.
+    broken and the day is not wanted `incomplete`; PipelineError when the day has not ended, when its outputs can not be
+    written (before anything is landed), or when an audit of sql/audits/load is broken.
     """
     days.check_ended(day)
     delivered = {
@@ -79,6 +80,7 @@ def filter_events(
         if not reload and _is_loaded(cursor, day, delivered, version) and objects.exist(s3, written):
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
+        objects.check_writable(s3, written[0])
         counts = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
         rejects = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
         pool = stack.enter_context(ThreadPoolExecutor(len(LOGS)))
@@ -109,9 +111,8 @@ def filter_events(
         warehouse.run(cursor, "staging/source_objects", ds=day, objects=_recorded(landed))
         for relation in ("active_advertisers", "product_daily", "accounting"):
             warehouse.run(cursor, f"staging/{relation}", ds=day)
-        warehouse.audit(
-            cursor, "load", ds=day, max_rejected_share=share, max_advertiser_drop=settings.max_advertiser_drop
-        )
+        limits = {"max_rejected_share": share, "max_advertiser_drop": settings.max_advertiser_drop}
+        warehouse.audit(cursor, "load", ds=day, run_id=run_id, **limits)
         warehouse.run(cursor, "queries/logs_without_the_day", ds=day)
         if late := cursor.fetchall():
             raise NotYet(
@@ -123,7 +124,7 @@ def filter_events(
                 )
             )
         if not incomplete:
-            _check_arrival(cursor, day, settings)
+            _check_arrival(cursor, day, settings, run_id)
         _tell_of_other_days(cursor, day, settings)
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         for source in LOGS:
@@ -169,10 +170,11 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     """In one transaction replaces the day's lists, records the publication, writes its figures, audits, and notifies.
 
     Returns the names of the models whose publication changed; running it again changes nothing. Raises NotYet when
-    another run has loaded the day since the models were built, PipelineError when an audit of sql/audits/publication is
-    broken; then readers still see what they saw before.
+    another run has loaded the day since the models were built, Withdrawn when the day was taken back and no run of it
+    has begun since, PipelineError when an audit of sql/audits/publication is broken; then readers still see what they
+    saw before.
     """
-    params = {"ds": day, "models": [model.name for model in models]}
+    params: dict[str, Any] = {"ds": day, "models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
         warehouse.lock_publication(conn)
@@ -181,6 +183,10 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
             raise NotYet(
                 f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
             )
+        warehouse.run(cursor, "queries/end_withdrawal", ds=day)
+        for restored_by, *withdrawal in cursor.fetchall():
+            if restored_by is None:
+                raise Withdrawn(withdrawn(day, *withdrawal))
         warehouse.run(cursor, "marts/recommendations", **params)
         warehouse.run(cursor, "marts/active_advertisers", **params)
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)
@@ -188,7 +194,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         warehouse.run(cursor, "marts/sql_versions", git_revision=settings.revision(), **params)
         for figures in FIGURES:
             warehouse.run(cursor, f"marts/{figures}", **params)
-        warehouse.audit(cursor, "publication", **params)
+        warehouse.audit(cursor, "publication", run_id=run_id, **params)
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed
@@ -309,9 +315,26 @@ def catch_up(
             publish(later, models, connect, settings, run_id=run_id)
         except NotYet as error:
             log.info("%s; it will publish the day", error)
+        except Withdrawn as error:
+            log.info("not published again: %s", error)
         else:
             caught_up.append(later)
     return caught_up
+
+
+def tell(day: str, what: str, connect: Connect, **params: Any) -> Any:
+    """What `sql/queries/<what>.sql` says of the day, a JSON object: what a task returns, for who looks at Airflow."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, f"queries/{what}", ds=day, **params)
+        return (cursor.fetchone() or (None,))[0]
+
+
+def withdrawn(day: str, by: str, at: datetime, why: str) -> str:
+    """That the day is withdrawn, and what brings it back."""
+    return (
+        f"{day} is withdrawn, by {by} at {at:%Y-%m-%d %H:%M} UTC ({why}); a new run of the day brings it back, or "
+        f"python -m elt restore {day}"
+    )
 
 
 def forget(day: str, connect: Connect, settings: Settings) -> None:
@@ -322,14 +345,15 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "retention/working", **params)
         warehouse.run(cursor, "retention/days", **params)
+        warehouse.run(cursor, "retention/published")
         conn.commit()
 
 
-def _check_arrival(cursor: Cursor, day: str, settings: Settings) -> None:
+def _check_arrival(cursor: Cursor, day: str, settings: Settings, run_id: str) -> None:
     """Raises NotYet when what arrived looks like a part of the day: the rest may still come."""
     drops = {"max_volume_drop": settings.max_volume_drop, "max_silent_advertisers": settings.max_silent_advertisers}
     try:
-        warehouse.audit(cursor, "arrival", ds=day, **drops)
+        warehouse.audit(cursor, "arrival", ds=day, run_id=run_id, **drops)
     except PipelineError as error:
         raise NotYet(
             f"{day}: {error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"

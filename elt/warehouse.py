@@ -1,12 +1,14 @@
 """Talking to PostgreSQL: sessions, locks, and running the files in sql/ so that a mistake names its file and line."""
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import date
+from decimal import Decimal
 from socket import SHUT_RDWR, socket
 from typing import Any
 
@@ -149,21 +151,36 @@ def run(cursor: Cursor, name: str, **params: Any) -> None:
     log.debug("sql/%s.sql: %s rows", name, cursor.rowcount)
 
 
-def audit(cursor: Cursor, kind: str, **params: Any) -> None:
-    """Runs every audit of a kind. Raises PipelineError with the first rows of each that is broken."""
-    broken = []
+def audit(cursor: Cursor, kind: str, *, ds: str, run_id: str, **params: Any) -> None:
+    """Runs every audit of a kind on the day, and keeps what each found in staging.audit_results.
+
+    Raises PipelineError with the first rows of each that is broken. Then the transaction has been rolled back, and what
+    was found is committed apart from it.
+    """
+    results, broken = [], []
     for name in sql.audits(kind):
-        run(cursor, name, **params)
-        if rows := cursor.fetchmany(5):
-            columns = [column.name for column in cursor.description or ()]
+        run(cursor, name, ds=ds, **params)
+        columns = [column.name for column in cursor.description or ()]
+        rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchmany(5)]
+        found = {"audit": name.rpartition("/")[2], "broken_rows": cursor.rowcount, "first_row": next(iter(rows), None)}
+        results.append(found)
+        if rows:
             promise = sql.read(name).splitlines()[0].removeprefix("-- ")
             facts = "\n".join(
-                "    " + ", ".join(f"{column}={value!r}" for column, value in zip(columns, row, strict=True))
-                for row in rows
+                "    " + ", ".join(f"{column}={value!r}" for column, value in row.items()) for row in rows
             )
             broken.append(f"sql/{name}.sql: broken: {promise}\n{facts}")
     if broken:
+        cursor.connection.rollback()
+    run(cursor, "staging/audit_results", ds=ds, kind=kind, run_id=run_id, results=json.dumps(results, default=_plain))
+    if broken:
+        cursor.connection.commit()
         raise PipelineError("nothing was published:\n" + "\n".join(broken))
+
+
+def _plain(value: Any) -> float | str:
+    """As JSON has it."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 @contextmanager

@@ -145,6 +145,12 @@ class Client:
             found += [task | {"day": task["logical_date"][:10]} for task in tasks["task_instances"]]
         return found
 
+    def returned(self, task: dict[str, Any]) -> Any:
+        """What the task instance returned."""
+        run = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+        entry = self._get(f"{run}/taskInstances/{task['task_id']}/xcomEntries/return_value", deserialize=True)
+        return entry.json()["value"]
+
     def _get(self, path: str, **params: Any) -> httpx.Response:
         response = self._http.get(path, params=params)
         if response.status_code == 401:

@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +28,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, ordinary_logs
 
-from elt import sql, steps
+from elt import notices, sql, steps
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT, Settings
 from elt.warehouse import lock_day, lock_model
@@ -75,7 +78,10 @@ def test_it_is_set_up_for_the_night(dag: Any) -> None:
         assert task.retries >= 4
         assert task.retry_exponential_backoff
         assert task.execution_timeout
-    assert [asset.name for asset in dag.get_task("DBWriting").outlets] == ["recommendations"]
+    assert [(asset.name, asset.uri) for asset in dag.get_task("DBWriting").outlets] == [
+        ("recommendations", "recommendations"),
+        ("recommendations_by_day", "x-recommendations://marts/recommendations"),
+    ]
 
 
 def test_late_logs_are_waited_for_about_four_hours(dag: Any) -> None:
@@ -238,11 +244,57 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
     ) == [(1, "p04", 4)]
 
 
+@contextmanager
+def web_hook(status: int = 200) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """A server like Slack's: its URL, and the path and the body of every request that came."""
+    received: list[tuple[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", received
+        server.shutdown()
+
+
+def test_a_web_hook_that_fails_fails_nothing_and_its_url_stays_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NOTICES_TOPIC_ARN", raising=False)
+    monkeypatch.delenv("NOTICE_WEBHOOK_URL", raising=False)
+    assert notices.on_failure() == []
+    with web_hook(500) as (refuses, received):
+        for url in (f"{refuses}/hush", f"http://127.0.0.1:{airflow.free_port()}/hush", "hush://nowhere", "hush"):
+            monkeypatch.setenv("NOTICE_WEBHOOK_URL", url)
+            (notifier,) = notices.on_failure()
+            notifier.text = "{{ ds }} failed"
+            notifier({"dag": None, "ds": DAY})
+    assert received == [("/hush", {"text": f"{DAY} failed"})]
+    said = caplog.text + "".join(capfd.readouterr())
+    assert said.count("the web hook was not told") >= 4
+    assert "(HTTP 500)" in said
+    assert "hush" not in said
+
+
 @pytest.mark.model_blind
 def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migrated: dict[str, str]) -> None:
     delivered.put("ads_views", "advertiser,product,type,date\n")
-    done = run_airflow(migrated, "dags", "test", "recommendations", DAY)
+    with web_hook() as (url, received):
+        told = {"NOTICE_WEBHOOK_URL": f"{url}/services/hush"}
+        done = run_airflow(migrated | told, "dags", "test", "recommendations", DAY)
     assert done.returncode != 0
+    ((path, body),) = received
+    assert path == "/services/hush"
+    assert body["text"].startswith(f"recommendations {DAY}: FiltrarDatos failed\nDay: {DAY}\n")
+    assert "no column 'advertiser_id'" in body["text"]
+    assert "hush" not in done.stdout + done.stderr
     assert "no column 'advertiser_id', no column 'product_id' in the header" in done.stdout
     assert delivered.warehouse.rows("TABLE marts.publications") == []
     password = delivered.warehouse.postgres.password
@@ -265,8 +317,29 @@ def test_a_day_by_hand_is_run_whatever_its_year_and_one_without_logs_says_so_at_
     assert time.monotonic() - began < 50, "a scheduled run would try again after a minute"
 
 
+CONSUMERS = """
+import json, os
+from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, get_current_context, task
+
+LISTS = Asset("recommendations")
+BY_DAY = Asset("recommendations_by_day", uri="x-recommendations://marts/recommendations")
+
+@task
+def note(asset):
+    context = get_current_context()
+    for event in context["triggering_asset_events"][asset]:
+        with open(os.environ["CONSUMED"], "a") as file:
+            print(json.dumps([context["dag"].dag_id, context["dag_run"].partition_key, event.extra]), file=file)
+
+with DAG("wants_each_day", schedule=PartitionedAssetTimetable(assets=BY_DAY)):
+    note(BY_DAY)
+with DAG("wants_any_day", schedule=[LISTS]):
+    note(LISTS)
+"""
+
+
 @pytest.fixture
-def scheduled(night: Night, environment: dict[str, str]) -> Iterator[tuple[airflow.Client, list[str]]]:
+def scheduled(night: Night, environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[airflow.Client, list[str]]]:
     """Airflow's three services, and on S3 the logs of yesterday and of the two days before."""
     today = datetime.now(UTC).date()
     days = [str(today - timedelta(n)) for n in (3, 2, 1)]
@@ -276,12 +349,16 @@ def scheduled(night: Night, environment: dict[str, str]) -> Iterator[tuple[airfl
         name: environment[name].rpartition("/")[0] + "/{ds}/" + environment[name].rpartition("/")[2]
         for name in ("ADVERTISERS_URI", "PRODUCT_VIEWS_URI", "ADS_VIEWS_URI")
     }
-    with airflow.services(environment | uris) as client:
+    dags = tmp_path / "dags"
+    shutil.copytree(PROJECT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    (dags / "consumers.py").write_text(CONSUMERS)
+    others = {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "CONSUMED": str(tmp_path / "consumed")}
+    with airflow.services(environment | uris | others) as client:
         yield client, days
 
 
 def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
-    scheduled: tuple[airflow.Client, list[str]], warehouse: Warehouse, tmp_path: Path
+    scheduled: tuple[airflow.Client, list[str]], night: Night, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     client, days = scheduled
     yesterday = days[-1]
@@ -296,6 +373,28 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
         (day, name) for day in days for name in ("FiltrarDatos", *MODELS, "DBWriting")
     }
     assert_no_secret_was_written(warehouse, tmp_path / "airflow")
+
+    # Who wants to know is told which day came, and what came of it; so is who looks at the task.
+    def consumed() -> list[Any]:
+        file = tmp_path / "consumed"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    wait_for(lambda: {day for _, day, _ in consumed()} >= set(days), client, days)
+    wait_for(lambda: "wants_any_day" in {dag_id for dag_id, *_ in consumed()}, client, days)
+    lists = {"advertisers": 2, "products": ORDINARY_LISTS}
+    for dag_id, day, told in consumed():
+        assert (day is None) == (dag_id == "wants_any_day")
+        assert day in (None, told["date"], *told["also_published"])
+        assert {model: found | lists for model, found in told["models"].items()} == told["models"]
+        assert set(told["models"]) == set(MODELS)
+    newest = max((told for _, _, told in consumed()), key=lambda told: told["date"])
+    assert newest["date"] == yesterday
+    assert 0 < newest["hours_after_the_day"] < 25
+    returned = {task["task_id"]: client.returned(task) for task in tasks if task["day"] == days[0]}
+    assert returned["TopCTR"] == {"candidates": ORDINARY_LISTS}
+    assert returned["DBWriting"]["date"] == days[0]
+    assert returned["FiltrarDatos"]["active_advertisers"] == 2
+    assert returned["FiltrarDatos"]["lines"]["ads_views"] == night.accounting("ads_views", days[0])
 
     # Logs that have not come yet: the first task waits for them.
     late = str(datetime.now(UTC).date() - timedelta(9))

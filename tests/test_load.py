@@ -609,7 +609,7 @@ def test_an_accounting_that_does_not_close_fails_the_day(delivered: Night) -> No
     delivered.warehouse.rows("UPDATE staging.accounting SET kept = kept - 1 WHERE source = 'ads_views'")
     with closing(delivered.warehouse.connect()) as conn, conn.cursor() as cursor:
         with pytest.raises(PipelineError, match=r"accounting_closes\.sql: broken(?s:.*)source='ads_views'") as failure:
-            warehouse.audit(cursor, "load", ds=DAY, max_rejected_share=0, max_advertiser_drop=0)
+            warehouse.audit(cursor, "load", ds=DAY, run_id="test", max_rejected_share=0, max_advertiser_drop=0)
     assert "product_views" not in str(failure.value)
 
 

@@ -258,10 +258,10 @@ def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
 def test_the_audit_would_see_what_the_tables_constraints_keep_away(delivered: Night, change: str) -> None:
     delivered.run()
     with closing(delivered.warehouse.connect()) as conn, conn.cursor() as cursor:
-        warehouse.audit(cursor, "publication", ds=DAY, models=MODELS)
+        warehouse.audit(cursor, "publication", ds=DAY, run_id="test", models=MODELS)
         cursor.execute(change)
         with pytest.raises(PipelineError, match=r"lists_are_whole\.sql: broken"):
-            warehouse.audit(cursor, "publication", ds=DAY, models=MODELS)
+            warehouse.audit(cursor, "publication", ds=DAY, run_id="test", models=MODELS)
 
 
 @pytest.mark.parametrize(("days", "holds"), [(30, True), (31, False)])

@@ -1,9 +1,9 @@
--- Whole days go that are more than keep_days older than the newest published day: lists, figures, counts.
+-- Whole days go that are more than keep_days older than the newest published day: counts, candidates, and by
+-- sql/retention/published.sql, which comes next, what readers see of them.
 -- A day that has not ended is no measure: should one be published, true history must not go because of it.
 -- Parameters: keep_days, keep_working_days; ds, the log day of the run, which stays.
 -- keep_days is at least 60, so that what the API serves (the newest day and the 6 before it) and what models look back
 -- on (at most 30 days) stays. A day loaded within keep_working_days stays too: somebody wanted it back.
--- Listeners are told: the days that there are have changed.
 CREATE TEMPORARY TABLE expired ON COMMIT DROP AS
 SELECT loads.date
 FROM staging.loads
@@ -15,33 +15,6 @@ WHERE
     ) - %(keep_days)s::integer
     AND loads.loaded_at < now() - make_interval(days => %(keep_working_days)s::integer)
     AND loads.date <> %(ds)s::date;
-
-DELETE FROM marts.evaluation
-WHERE evaluation.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.advertiser_evaluation
-WHERE advertiser_evaluation.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.daily
-WHERE daily.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.advertiser_daily
-WHERE advertiser_daily.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.model_agreement
-WHERE model_agreement.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.list_variation
-WHERE list_variation.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.list_changes
-WHERE list_changes.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.recommendations
-WHERE recommendations.date IN (SELECT expired.date FROM pg_temp.expired);
-
-DELETE FROM marts.active_advertisers
-WHERE active_advertisers.date IN (SELECT expired.date FROM pg_temp.expired);
 
 DELETE FROM models.candidates
 WHERE candidates.date IN (SELECT expired.date FROM pg_temp.expired);
@@ -67,15 +40,18 @@ WHERE rejected_lines.date IN (SELECT expired.date FROM pg_temp.expired);
 DELETE FROM staging.loads
 WHERE loads.date IN (SELECT expired.date FROM pg_temp.expired);
 
-WITH forgotten AS (
-    DELETE FROM marts.publications
-    WHERE publications.date IN (SELECT expired.date FROM pg_temp.expired)
-    RETURNING publications.date, publications.model
-)
+DELETE FROM marts.withdrawals
+WHERE withdrawals.date IN (SELECT expired.date FROM pg_temp.expired);
 
-SELECT
-    pg_notify(
-        'recommendations_published',
-        json_build_object('date', forgotten.date, 'model', forgotten.model)::text
-    ) AS notified
-FROM forgotten;
+-- Also of days that no attempt has ever loaded.
+DELETE FROM staging.audit_results
+WHERE
+    audit_results.date IN (SELECT expired.date FROM pg_temp.expired)
+    OR (
+        audit_results.date < current_date - %(keep_days)s::integer
+        AND NOT EXISTS (
+            SELECT 1
+            FROM staging.loads
+            WHERE loads.date = audit_results.date
+        )
+    );

@@ -1,0 +1,90 @@
+"""Taking a published day back from readers, and giving it to them again."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from elt import sql, steps, warehouse
+from elt.errors import PipelineError
+from elt.settings import Settings
+from elt.warehouse import Connect
+
+RUN_ID = "restore"
+"""Recorded as the run that published."""
+
+log = logging.getLogger(__name__)
+
+
+def withdraw(day: str, connect: Connect, *, why: str, by: str) -> str:
+    """In one transaction takes the day's lists and figures away, as if it had never been published, and records it.
+
+    S3, and what is loaded and ranked, stay as they are: later days go on looking back on the day. It waits for no load
+    and no model, but for a publication. No run that began before, and none of another day, publishes the day again.
+
+    Returns the newest published day that is left. Raises PipelineError when the day is not published, or the only one.
+    """
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_publication(conn)
+        warehouse.run(cursor, "queries/withdrawal", ds=day)
+        ((is_published, first_day, last_day, *withdrawal),) = cursor.fetchall()
+        if not is_published:
+            if withdrawal[0]:
+                raise PipelineError(steps.withdrawn(day, *withdrawal))
+            days = f"published are days from {first_day} to {last_day}" if first_day else "no day is"
+            raise PipelineError(f"{day} is not published; {days}")
+        if first_day == last_day:
+            raise PipelineError(f"{day} is the only published day: readers would have nothing; run another day first")
+        warehouse.run(cursor, "marts/withdrawals", ds=day, withdrawn_by=by, why=why)
+        warehouse.run(cursor, "retention/one_day", ds=day)
+        warehouse.run(cursor, "retention/published")
+        # What was counted with it: what became of the lists of the day before, what was new on those of the next days.
+        warehouse.run(cursor, "marts/advertiser_evaluation", ds=day)
+        warehouse.run(cursor, "marts/evaluation", ds=day)
+        warehouse.run(cursor, "queries/next_publications", ds=day)
+        for (later,) in cursor.fetchall():
+            warehouse.run(cursor, "marts/list_changes", ds=later)
+            warehouse.run(cursor, "marts/list_variation", ds=later)
+        warehouse.run(cursor, "queries/withdrawal", ds=day)
+        newest: str = cursor.fetchall()[0][2]
+        conn.commit()
+    return newest
+
+
+def restore(
+    day: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    by: str,
+) -> list[str]:
+    """Publishes a withdrawn day again, from what was ranked; what is not kept of that is ranked again.
+
+    Returns the names of the models published. Raises PipelineError when the day is not withdrawn, and as
+    `steps.build_model` and `steps.publish` do.
+    """
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/withdrawal", ds=day)
+        ((is_published, _, _, withdrawn_by, *_),) = cursor.fetchall()
+        if not withdrawn_by:
+            known = "it is published" if is_published else "`python -m elt rebuild` or a run of the DAG publishes it"
+            raise PipelineError(f"{day} is not withdrawn; {known}")
+        warehouse.run(cursor, "queries/models_to_restore", ds=day, models=[model.name for model in models])
+        missing = {name for (name,) in cursor.fetchall()}
+    for model in models:
+        if model.name in missing:
+            steps.build_model(day, model, connect, open_s3(), settings)
+    lift(day, connect, by=by)
+    return steps.publish(day, models, connect, settings, run_id=RUN_ID)
+
+
+def lift(day: str, connect: Connect, *, by: str, **_: Any) -> None:
+    """A run of the day begins, `by` its id: if the day is withdrawn, this run may publish it again."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/withdrawal", ds=day)
+        if cursor.fetchall()[0][3]:
+            # Only then: whatever is written into marts, DBWriting waits for readers.
+            warehouse.run(cursor, "queries/lift_withdrawal", ds=day, restored_by=by)
+            conn.commit()
+            log.info("%s is withdrawn; this run publishes it again", day)
