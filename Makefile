@@ -35,7 +35,7 @@ $(VENV)/bench: $(STAMP) requirements/bench.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-quality: setup ## How good the models' lists are, on planted truth: about 4 minutes
+quality: setup ## How good the models' lists are, on planted truth: 10 minutes; QUICK=1: 2
 	@exec $(BIN)/python -m bench.quality
 
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL

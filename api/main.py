@@ -91,6 +91,17 @@ async def recommendations(advertiser_id: AdvertiserId, model: ModelName, date: D
 
 
 @api.get(
+    "/recommendations/{advertiser_id}",
+    response_model=schema.Recommendations,
+    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    summary="The list to show for an advertiser",
+)
+async def default_list(advertiser_id: AdvertiserId, date: Day = None) -> Response:
+    """The products to show, best first, when no model is asked for: those of the setting `DEFAULT_MODEL`."""
+    return await recommendations(advertiser_id, settings.default_model, date)
+
+
+@api.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
     responses=UNCHANGED | _problems(404, 414, 422, 503),
@@ -254,7 +265,7 @@ async def _unavailable(request: Request, error: Unavailable) -> Response:
     return problem(503, str(error))
 
 
-app: ASGIApp = Edge(api, quick=[recommendations])
+app: ASGIApp = Edge(api, quick=[recommendations, default_list])
 if settings.cors_origins:
     # Outside of the memory: which origin asked must not be remembered with an answer.
     app = CORSMiddleware(app, allow_origins=settings.cors_origins, allow_methods=["GET"])

@@ -141,19 +141,45 @@ class Evaluation(Outcome):
     lists_of: Date = Field(description="Log day of the newest lists whose day after is published")
     ctr: float | None = Field(description="Click-through rate of the listed products the day after")
     average_ctr: float | None = Field(description="Click-through rate of all products of the same advertisers")
+    advantage: float | None = Field(
+        description="Clicks on the listed products / clicks that as many impressions of products not listed, of the "
+        "same advertisers, would have had: 1 is no better. This and what follows null for days evaluated long ago"
+    )
+    unlisted_ctr: float | None = Field(description="Click-through rate of the products that are not listed")
+    listed_share: float | None = Field(description="Share of the impressions that fell on listed products")
+    dead_slots: int | None = Field(description="Listed products without any event the day after")
+    concentration: float | None = Field(
+        description="Sum of squared shares of the listed products in their impressions (of advertisers, the mean): 1 "
+        "divided by the products where all are shown alike, 1 where one has them all"
+    )
     week: WeekOutcome
+
+
+class AllEvaluation(Evaluation):
+    """The same of all advertisers together."""
+
+    advantage_low: float | None = Field(description="Lower end of its 95 % interval, clustered by advertiser")
+    advantage_high: float | None = Field(description="Upper end")
+    dead_share: float | None = Field(description="dead_slots / listed products")
+    without_list: int | None = Field(description="Advertisers active on the day of the lists that have none")
 
 
 EVALUATION: JsonDict = {
     "lists_of": "2024-11-29",
     "ctr": 0.031,
     "average_ctr": 0.024,
+    "advantage": 1.38,
+    "unlisted_ctr": 0.0225,
+    "listed_share": 0.13,
+    "dead_slots": 11,
+    "concentration": 0.08,
     "lift": 1.29,
     "click_share": 0.17,
     "view_share": 0.11,
     "meaningful": True,
     "week": {"days": 7, "lift": 1.31, "click_share": 0.17, "view_share": 0.11, "meaningful": True},
 }
+ALL: JsonDict = {"advantage_low": 1.21, "advantage_high": 1.55, "dead_share": 0.03, "without_list": 1}
 DAY_EVENTS: JsonDict = {"impressions": 41200, "clicks": 989, "ctr": 0.024, "views": 45100}
 WEEK_EVENTS: JsonDict = {
     "from": "2024-11-24",
@@ -201,7 +227,7 @@ class Stats(BaseModel):
                             "rank_correlation": 0.2,
                         }
                     ],
-                    "evaluation": {"TopCTR": EVALUATION},
+                    "evaluation": {"TopCTR": EVALUATION | ALL},
                 }
             ]
         }
@@ -221,7 +247,7 @@ class Stats(BaseModel):
     agreement: list[Agreement] = Field(
         description="Per pair of models, the advertisers whose lists they agree on most; by jaccard, most first"
     )
-    evaluation: dict[str, Evaluation] = Field(
+    evaluation: dict[str, AllEvaluation] = Field(
         description="Per model, what became of its lists; of the newest day whose day after is published, and of a week"
     )
 

@@ -21,5 +21,7 @@ class Settings(BaseSettings):
     """Seconds after which a connection is replaced, so that the server is used that the host's name leads to now."""
     memory_mb: int = Field(default=32, ge=0)
     """Answers kept in memory, MB, a process; 0 keeps none."""
+    default_model: str = "Recommended"
+    """The model whose list is the answer when a request names none."""
     cors_origins: list[str] = []
     """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""

@@ -1,17 +1,19 @@
 """`python -m elt COMMAND`: what is done to the warehouse by hand or by a deployment."""
 
 import argparse
+import json
 import os
 import sys
 from datetime import date
 from getpass import getpass, getuser
+from pathlib import Path
 from typing import Any
 
 import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
-from elt import sql, warehouse, withdrawals
+from elt import hiding, preview, sql, warehouse, withdrawals
 from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
@@ -37,7 +39,17 @@ def main() -> int:
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_migrate, _add_password, _add_rebuild, _add_withdraw, _add_restore):
+    for add in (
+        _add_check,
+        _add_migrate,
+        _add_password,
+        _add_rebuild,
+        _add_withdraw,
+        _add_restore,
+        _add_hide,
+        _add_unhide,
+        _add_preview,
+    ):
         add(commands)
     arguments = parser.parse_args()
     try:
@@ -152,6 +164,77 @@ def _restore(arguments: Arguments) -> None:
     day, connect, by = str(arguments.day), warehouse.opens(_url()), arguments.by or getuser()
     models = withdrawals.restore(day, sql.models(), connect, lambda: boto3.client("s3"), load_settings(), by=by)
     print(f"{day} is published again: {', '.join(models)}")
+
+
+def _add_hide(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "hide",
+        help="take a product off every list, at once",
+        description="Publishes the newest day again without the product, for all models; what is ranked from then on "
+        "leaves it out. Lists are filled up. Settings as for the DAG, from the environment. Recorded in "
+        "marts.hidden_products.",
+    )
+    parser.add_argument("--why", required=True, help="the reason; analysts read it")
+    _add_product(parser, _hide)
+
+
+def _add_unhide(commands: Commands) -> None:
+    parser = commands.add_parser("unhide", help="allow a hidden product on the lists again, at once")
+    _add_product(parser, _unhide)
+
+
+def _add_product(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument("advertiser", metavar="ADVERTISER")
+    parser.add_argument("product", metavar="PRODUCT")
+    parser.add_argument("--by", help="who does it, by default who is logged in")
+    parser.set_defaults(run=run)
+
+
+def _hide(arguments: Arguments) -> None:
+    _say_hidden("hidden", arguments, hiding.hide(*_hiding(arguments), why=arguments.why, by=_by(arguments)))
+
+
+def _unhide(arguments: Arguments) -> None:
+    _say_hidden("not hidden any more", arguments, hiding.unhide(*_hiding(arguments), by=_by(arguments)))
+
+
+def _hiding(arguments: Arguments) -> tuple[Any, ...]:
+    s3 = lambda: boto3.client("s3")  # noqa: E731
+    return arguments.advertiser, arguments.product, sql.models(), warehouse.opens(_url()), s3, load_settings()
+
+
+def _say_hidden(done: str, arguments: Arguments, published: dict[str, list[str]]) -> None:
+    print(f"{arguments.product} of {arguments.advertiser} is {done}")
+    for day, changed in published.items():
+        print(f"{day}: {'published again: ' + ', '.join(changed) if changed else 'no list changed'}")
+
+
+def _by(arguments: Arguments) -> str:
+    return arguments.by or getuser()
+
+
+def _add_preview(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "preview",
+        help="what a new or changed model would have listed; publishes nothing",
+        description="Ranks the stored days of the range by the file, a line a day: how its lists differ from the "
+        "published ones of a model, and what became of both the day after (with half of 95 percent intervals).",
+    )
+    parser.add_argument("file", type=Path, help="the model's file, in sql/models or elsewhere")
+    parser.add_argument("--from", dest="first", help="first log day", required=True, **DAY)
+    parser.add_argument("--to", dest="last", help="last log day", required=True, **DAY)
+    parser.add_argument("--against", help="the published model; by default the one of the file's name, or Recommended")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON document, instead of lines")
+    parser.set_defaults(run=_preview)
+
+
+def _preview(arguments: Arguments) -> None:
+    name = sql.model(arguments.file).name
+    against = arguments.against or (name if name in [model.name for model in sql.models()] else "Recommended")
+    say: Any = (lambda line: None) if arguments.json else (lambda line: print(line, flush=True))
+    connect = warehouse.opens(_url())
+    found = preview.preview(arguments.file, against, arguments.first, arguments.last, connect, say)
+    print(json.dumps(found, indent=1) if arguments.json else "\n".join(preview.report(found)))
 
 
 def _add_password(commands: Commands) -> None:

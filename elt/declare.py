@@ -14,7 +14,6 @@ from psycopg2.extensions import cursor as Cursor
 
 from elt import sql, warehouse
 from elt.errors import PipelineError
-from elt.look_back import look_back
 
 LIST_COLUMNS = {
     "date": "date",
@@ -211,11 +210,11 @@ def _columns(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
     """The columns that the model selects, with their types. Raises PipelineError, also where it does not say
     how far it looks back."""
     with warehouse.blamed_on(file):
-        query = cursor.mogrify(model.query(), {"ds": "2000-01-01"}).decode()
-        cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(identifiers.SQL(query)))
+        query = warehouse.ranking(cursor, model, "2000-01-01")
+        cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(query))
     selected = {column.name: column.type_code for column in cursor.description or ()}
     sql.check_columns(file, list(selected))
-    look_back(model.query(), file)
+    assert model.looks_back >= 0  # or it says why it can not be told
     types = {}
     for name, oid in selected.items():
         cursor.execute("SELECT format_type(%s, NULL)", (oid,))

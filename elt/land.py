@@ -49,7 +49,9 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
     Raises PipelineError for an object without a usable header or with MOST_REJECTED unreadable lines.
     """
     for name in (table, "rejected_lines", "pages", "distinct_lines", "unreadable_lines"):
-        warehouse.run(cursor, f"landing/{name}")
+        cursor.execute("SELECT to_regclass(%s) IS NULL", (f"pg_temp.{name}",))
+        if cursor.fetchone() == (True,):  # another source may have landed in the session
+            warehouse.run(cursor, f"landing/{name}")
     cursor.execute(
         "SELECT attname, atthasdef FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
         (f"pg_temp.{table}",),

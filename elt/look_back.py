@@ -41,7 +41,12 @@ def look_back(query: str, file: str) -> int:
 
 
 def _is_of_the_warehouse(table: exp.Table, ctes: set[str]) -> bool:
-    """Is it a relation, or a function of a schema? Without a schema it is one by the search path, or a CTE."""
+    """Is it a relation, or a function of a schema? Without a schema it is one by the search path, or a CTE.
+
+    What is in pg_temp is another model's ranking, which looks back as far as that model does.
+    """
+    if table.db == "pg_temp":
+        return False
     return bool(table.db) or (isinstance(table.this, exp.Identifier) and table.name not in ctes)
 
 

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     """The log of product views; a URI that ends in `/` means every object under that prefix."""
     ads_views_uri: S3Uri
     """The log of ad impressions and clicks; likewise."""
+    exclusions_uri: S3Uri | None = None
+    """The list of products that must not be listed (`advertiser_id,product_id`), likewise; without it there is none."""
     intermediate_uri: S3Prefix
     """Prefix for what the steps write: `date=YYYY-MM-DD/...csv.gz`."""
     log_date_format: Literal["YYYY-MM-DD", "D/M/YYYY"] = "YYYY-MM-DD"
@@ -89,6 +91,8 @@ class Settings(BaseSettings):
             "product_views": self.product_views_uri,
             "ads_views": self.ads_views_uri,
         }
+        if self.exclusions_uri:
+            uris["exclusions"] = self.exclusions_uri
         moment = date.fromisoformat(day)
 
         def spelled(found: re.Match[str]) -> str:

@@ -99,9 +99,39 @@ class Model:
         return opening(self.file).columns
 
     @property
+    def stands_on(self) -> list["Model"]:
+        """The models whose whole rankings it reads, as `pg_temp.<their file>`. Raises PipelineError when there is none,
+        or when it stands on others itself."""
+        known = {model.relation: model for model in models()}
+        named = sorted(set(re.findall(r"\bpg_temp\.(\w+)", self.statement)))
+        for name in named:
+            if name not in known or "pg_temp." in known[name].statement:
+                raise PipelineError(
+                    f"{shown(self.file)}: pg_temp.{name} is not the ranking of a model that stands by itself; "
+                    f"those are the other files of sql/models: {', '.join(known)}"
+                )
+        return [known[name] for name in named]
+
+    @property
+    def files(self) -> list[Path]:
+        """What decides its lists: its own, and those of the models that it stands on."""
+        return [self.file, *(model.file for model in self.stands_on)]
+
+    @property
+    def cut(self) -> str | None:
+        """The condition by which it cuts its lists at a rank itself, which can then not be filled up; or None."""
+        found = re.search(r"\b(\w+\.)?rank\s*<=?\s*\d+", self.statement, re.IGNORECASE)
+        return found[0] if found else None
+
+    @property
+    def text(self) -> str:
+        """The text of its files."""
+        return "\n".join(file.read_text() for file in self.files)
+
+    @property
     def looks_back(self) -> int:
         """How many days before the log day the model reads. Raises PipelineError when its SQL does not say."""
-        return look_back(self.query(), shown(self.file))
+        return max(look_back(file.read_text(), shown(file)) for file in self.files)
 
     @property
     def statement(self) -> str:
@@ -170,7 +200,7 @@ def models(folder: Path | None = None) -> list[Model]:
     The first line of a model file is `-- Name: what it is.`; the name without case and underscores is the file's.
     Raises PipelineError that names the file when it is not so.
     """
-    return [_model(file) for file in sorted((folder or SQL / "models").glob("*.sql")) if _is_model(file)]
+    return [model(file) for file in sorted((folder or SQL / "models").glob("*.sql")) if _is_model(file)]
 
 
 def check_columns(file: str, selected: list[str]) -> None:
@@ -209,7 +239,8 @@ def _is_model(file: Path) -> bool:
     return not file.read_text().startswith("-- models.")
 
 
-def _model(file: Path) -> Model:
+def model(file: Path) -> Model:
+    """The model of a file, wherever it is. Raises PipelineError when its first line does not name it."""
     with file.open() as lines:
         first = lines.readline().strip()
     title = re.match(r"--\s*([A-Za-z][A-Za-z0-9_]*):\s*\S", first)

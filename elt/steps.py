@@ -96,7 +96,8 @@ def filter_events(
                 return landed
 
         logs = pool.map(land_and_count, LOGS)
-        landed = {"advertiser_ids": land(cursor, s3, "advertiser_ids", delivered["advertiser_ids"])}
+        lists = ("advertiser_ids", "exclusions")
+        landed = {source: land(cursor, s3, source, delivered.get(source, [])) for source in lists}
         landed |= zip(LOGS, logs, strict=True)
 
         for source in LOGS:
@@ -109,7 +110,7 @@ def filter_events(
         for source in LOGS:
             fill(cursor, "event_counts", counts[source])
         warehouse.run(cursor, "staging/source_objects", ds=day, objects=_recorded(landed))
-        for relation in ("active_advertisers", "product_daily", "accounting"):
+        for relation in ("active_advertisers", "exclusions", "product_daily", "accounting"):
             warehouse.run(cursor, f"staging/{relation}", ds=day)
         limits = {"max_rejected_share": share, "max_advertiser_drop": settings.max_advertiser_drop}
         warehouse.audit(cursor, "load", ds=day, run_id=run_id, **limits)
@@ -133,6 +134,26 @@ def filter_events(
         return True
 
 
+def rank(cursor: Cursor, day: str, model: sql.Model, name: str) -> int:
+    """Ranks the day by the model into pg_temp.ranked, and into models.candidates under the name. Returns their number.
+
+    Raises PipelineError that names the file when it is not valid SQL, or what it ranks is not a list.
+    """
+    file = sql.shown(model.file)
+    with warehouse.blamed_on(file):
+        ranked = "CREATE TEMPORARY TABLE ranked AS SELECT * FROM (\n{}\n) AS model WHERE model.rank <= {}"
+        query = warehouse.ranking(cursor, model, day)
+        warehouse.run(cursor, "queries/ranks_needed", ds=day)
+        ((ranks,),) = cursor.fetchall()
+        if ranks > 20 and model.cut:
+            log.warning("%s: lists can not be filled up where products are hidden: leave out %s", file, model.cut)
+        cursor.execute(identifiers.SQL(ranked).format(query, identifiers.Literal(ranks)))
+        cursor.execute("SELECT * FROM pg_temp.ranked LIMIT 0")
+        sql.check_columns(file, [column.name for column in cursor.description or ()])
+        cursor.execute(sql.read("models/candidates"), {"ds": day, "model": name})
+        return cursor.rowcount
+
+
 def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings: Settings) -> int:
     """Ranks the day by one model into models.candidates and writes `<model>.csv.gz` on S3.
 
@@ -150,14 +171,8 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
         warehouse.run(cursor, "queries/is_loaded", ds=day)
         if not cursor.rowcount:
             raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")
-        with warehouse.blamed_on(file):
-            query = identifiers.SQL(cursor.mogrify(model.query(), key).decode())
-            cursor.execute(identifiers.SQL("CREATE TEMPORARY TABLE ranked AS {}").format(query))
-            cursor.execute("SELECT * FROM pg_temp.ranked LIMIT 0")
-            sql.check_columns(file, [column.name for column in cursor.description or ()])
-            cursor.execute(sql.read("models/candidates"), key)
-            rows = cursor.rowcount
-        built = {"sql_file": file, "sql_version": sql.version(model.file), "sql_text": model.file.read_text()}
+        rows = rank(cursor, day, model, model.name)
+        built = {"sql_file": file, "sql_version": sql.version(*model.files), "sql_text": model.text}
         warehouse.run(cursor, "models/builds", looks_back=model.looks_back, **built, **key)
         ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
         unload(cursor, ordered, s3, settings.intermediate(day, model.name))
@@ -183,6 +198,11 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
             raise NotYet(
                 f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
             )
+        warehouse.run(cursor, "queries/hidden_since", **params)
+        if stale := [name for (name,) in cursor.fetchall()]:
+            raise NotYet(
+                f"{day}: {', '.join(stale)}: built before a product was hidden or unhidden; they are ranked again first"
+            )
         warehouse.run(cursor, "queries/end_withdrawal", ds=day)
         for restored_by, *withdrawal in cursor.fetchall():
             if restored_by is None:
@@ -200,6 +220,31 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     return changed
 
 
+def rank_again(
+    day: str,
+    models: Sequence[sql.Model],
+    queries: Sequence[str],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+) -> None:
+    """Ranks the day by those of the models that the queries of sql/queries name; S3 is opened if there is one."""
+    named: set[str] = set()
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        for query in queries:
+            warehouse.run(cursor, f"queries/{query}", ds=day, models=[model.name for model in models])
+            named.update(name for (name,) in cursor.fetchall())
+    if named:
+        s3 = open_s3()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            again = [model for model in models if model.name in named]
+            list(pool.map(lambda model: build_model(day, model, connect, s3, settings), again))
+
+
+AT_ONCE = 2
+"""Models ranked at one time where somebody waits for the lists."""
+
+
 def finish(
     day: str,
     models: Sequence[sql.Model],
@@ -214,6 +259,7 @@ def finish(
 
     Returns the names of the models whose publication of the day changed. Raises as `publish` and `catch_up` do.
     """
+    rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     changed = publish(day, models, connect, settings, run_id=run_id)
     catch_up(day, models, connect, open_s3, settings, run_id=run_id)
     forget(day, connect, settings)
@@ -304,6 +350,8 @@ def catch_up(
         for later, names in outdated.items():
             # A model that is newer than the day's publication was never built for it.
             warehouse.run(cursor, "queries/models_to_build", ds=later, **params)
+            names.update(name for (name,) in cursor.fetchall())
+            warehouse.run(cursor, "queries/hidden_since", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
     caught_up = []
     for later, names in outdated.items():

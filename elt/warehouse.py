@@ -151,6 +151,18 @@ def run(cursor: Cursor, name: str, **params: Any) -> None:
     log.debug("sql/%s.sql: %s rows", name, cursor.rowcount)
 
 
+def ranking(cursor: Cursor, model: sql.Model, day: str) -> identifiers.SQL:
+    """The model's query for the log day, every product of every list; what it stands on is in temporary views.
+
+    Raises PipelineError that names the file when it has another parameter than ds.
+    """
+    for other in model.stands_on:
+        view = identifiers.SQL("CREATE OR REPLACE TEMPORARY VIEW {} AS {}")
+        cursor.execute(view.format(identifiers.Identifier(other.relation), ranking(cursor, other, day)))
+    with blamed_on(sql.shown(model.file)):
+        return identifiers.SQL(cursor.mogrify(model.query(), {"ds": day}).decode())
+
+
 def audit(cursor: Cursor, kind: str, *, ds: str, run_id: str, **params: Any) -> None:
     """Runs every audit of a kind on the day, and keeps what each found in staging.audit_results.
 

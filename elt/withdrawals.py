@@ -75,6 +75,7 @@ def restore(
     for model in models:
         if model.name in missing:
             steps.build_model(day, model, connect, open_s3(), settings)
+    steps.rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     lift(day, connect, by=by)
     return steps.publish(day, models, connect, settings, run_id=RUN_ID)
 

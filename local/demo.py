@@ -130,6 +130,7 @@ Ready after {time.monotonic() - began:.0f} s.
 
 Try:
 
+  curl '{api}/recommendations/{advertiser}'
   curl '{api}/recommendations/{advertiser}/TopCTR'
   curl '{api}/history/{advertiser}/'
   curl '{api}/stats/'

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor
 
@@ -81,12 +81,81 @@ def smoothed_ctr(day: str, active: Iterable[str], counts: Counts) -> list[tuple[
     return rows
 
 
-def prior_strength(mean: Fraction, trials: list[tuple[int, int]]) -> Fraction | None:
+Events = dict[tuple[str, str, str], tuple[int, int, int]]
+"""(date, advertiser, product): (impressions, clicks, views) of what was loaded."""
+
+Rated = dict[str, dict[str, tuple[Fraction, Fraction, Fraction]]]
+"""By advertiser and product, what DecayedCTR orders by: the rate, clicks above the mean, effective impressions."""
+
+
+def decayed_ctr(day: str, active: Iterable[str], events: Events) -> Rated:
+    """30 days, each weighing 2^(-age / 10) in whole thousandths; of products shown or viewed in the last 3 days.
+
+    In exact fractions. An advertiser without an impression of such a product is absent.
+    """
+    rated: Rated = {}
+    sums: dict[tuple[str, str], list[int]] = {}
+    for (date, advertiser, product), (shown, clicked, viewed) in events.items():
+        age = (dt.date.fromisoformat(day) - dt.date.fromisoformat(date)).days
+        if advertiser in set(active) and 0 <= age < 30:
+            w = floor(1000 * 2 ** (-age / 10) + 0.5)
+            of = sums.setdefault((advertiser, product), [0, 0, 0, 0])
+            of[0] += w * shown
+            of[1] += w * w * shown
+            of[2] += w * clicked
+            of[3] += age < 3 and shown + viewed > 0
+    for advertiser in {key[0] for key in sums}:
+        trials: dict[str, tuple[Fraction, Fraction]] = {}
+        for (of_advertiser, product), (n1, n2, k1, seen) in sums.items():
+            if of_advertiser == advertiser and seen:
+                n = Fraction(n1 * n1, n2) if n2 else Fraction(0)
+                trials[product] = (min(Fraction(k1, n1), Fraction(1)) * n if n1 else Fraction(0)), n
+        shown_ones = [(k, n) for k, n in trials.values() if n]
+        if not shown_ones:
+            continue
+        none = Fraction(0)
+        average = sum((k for k, _ in shown_ones), none) / sum((n for _, n in shown_ones), none)
+        prior = prior_strength(average, shown_ones)
+        mean = average
+        if prior is not None:
+            mean = sum((k / (n + prior) for k, n in shown_ones), none)
+            mean /= sum((n / (n + prior) for _, n in shown_ones), none)
+        rated[advertiser] = {
+            product: (mean if prior is None or n + prior == 0 else (k + prior * mean) / (n + prior), k - n * average, n)
+            for product, (k, n) in trials.items()
+        }
+    return rated
+
+
+Entry = tuple[str, str]
+"""Product, and what put it on the list."""
+
+
+def recommended(
+    day: str, active: Iterable[str], events: Events, decayed: dict[str, list[str]]
+) -> dict[str, list[Entry]]:
+    """By advertiser, the products that were clicked in the order of `decayed`, then the others by views of the day."""
+    lists = {}
+    days = [str(dt.date.fromisoformat(day) - dt.timedelta(age)) for age in range(30)]
+    for advertiser in active:
+        of = {p: [events.get((d, advertiser, p), (0, 0, 0)) for d in days] for _, a, p in events if a == advertiser}
+        clicked = [p for p in decayed.get(advertiser, []) if any(clicks for _, clicks, _ in of[p])]
+        late = [p for p in of if p not in decayed.get(advertiser, []) and any(c for _, c, _ in of[p][:3])]
+        rest = {p for p in of if any(sum(counts) for counts in of[p][:3])} - {*clicked, *late}
+        by_views = lambda ones: sorted(ones, key=lambda p: (-of[p][0][2], p.encode()))  # noqa: B023, E731
+        entries = [(p, "DecayedCTR") for p in clicked]
+        entries += [(p, "TopProduct" if of[p][0][2] else "Seen") for p in by_views(late) + by_views(rest)]
+        if entries:
+            lists[advertiser] = entries[:20]
+    return lists
+
+
+def prior_strength(mean: Fraction, trials: Sequence[tuple[int | Fraction, int | Fraction]]) -> Fraction | None:
     """Impressions that the mean counts for, given (clicks, impressions) of each product; None: infinitely many."""
     total, chance = sum(n for _, n in trials), mean * (1 - mean)
-    spread = sum(n * (Fraction(k, n) - mean) ** 2 for k, n in trials)
-    by_chance = chance * sum(1 - Fraction(n, total) for _, n in trials)
-    by_difference = chance * sum((n - 1) * (1 - Fraction(n, total)) for _, n in trials)
+    spread = sum(n * (Fraction(k) / n - mean) ** 2 for k, n in trials)
+    by_chance = chance * sum(1 - Fraction(n) / total for _, n in trials)
+    by_difference = chance * sum((n - 1) * (1 - Fraction(n) / total) for _, n in trials)
     if by_difference == 0 or spread <= by_chance:
         return None
     return max(by_difference / (spread - by_chance) - 1, Fraction(0))

@@ -1,6 +1,8 @@
 """What /stats and /advertisers should say, in plain Python, apart from the SQL, written from the definitions alone."""
 
+import math
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
@@ -177,11 +179,12 @@ def evaluation(published: dict[str, Published], day: str, model: str, one: str |
             lists = published[listed].lists[model]
             chosen = [a for a in lists if a in published[after].active and one in (None, a)]
             if chosen:
-                outcomes[listed] = outcome(lists, published[after], chosen)
+                outcomes[listed] = outcome(lists, published[after], chosen, published[listed].active)
     if not outcomes:
         return None
     newest = outcomes[max(outcomes)]
-    pooled = {name: sum(o[name] for o in outcomes.values()) for name in newest}
+    summed = [name for name, value in newest.items() if not isinstance(value, list)]
+    pooled = {name: sum(o[name] for o in outcomes.values()) for name in summed}
     rate = newest["clicks"] / newest["impressions"] if newest["impressions"] else None
     average = newest["expected"] / newest["impressions"] if newest["impressions"] else None
     if one is not None:
@@ -191,11 +194,14 @@ def evaluation(published: dict[str, Published], day: str, model: str, one: str |
         "ctr": rate,
         "average_ctr": average,
         **headline(newest),
+        **against_not_listed(newest, one),
         "week": {"days": len(outcomes), **headline(pooled)},
     }
 
 
-def outcome(lists: dict[str, Products], after: Published, advertisers: list[str]) -> dict[str, Any]:
+def outcome(
+    lists: dict[str, Products], after: Published, advertisers: list[str], active: Collection[str]
+) -> dict[str, Any]:
     sums: dict[str, Any] = defaultdict(Fraction)
     for advertiser in advertisers:
         every = events(after, advertiser)
@@ -213,7 +219,44 @@ def outcome(lists: dict[str, Products], after: Published, advertisers: list[str]
         sums["all_views"] += every["views"]
         sums["expected"] += shown * rate
         sums["smallest"] += max(min(cells), Fraction(0))
-    return sums
+        if shown and every_shown > shown:
+            rest = Fraction(every_clicked - clicked, every_shown - shown)
+            sums["pairs"] = [*(sums["pairs"] or []), (clicked, round(shown * rest, 6))]
+        sums["dead_slots"] += sum((advertiser, product) not in after.counts for product in lists[advertiser])
+        sums["products"] += len(lists[advertiser])
+        if shown:
+            squares = [Fraction(row[0], shown) ** 2 for row in rows]
+            sums["concentrations"] = [*(sums["concentrations"] or []), sum(squares)]
+    return sums | {"without_list": len(active) - len(lists)}
+
+
+def against_not_listed(sums: dict[str, Any], one: str | None) -> dict[str, Any]:
+    """The clicks on listed products over those of not listed ones, its interval over advertisers, and dead slots."""
+    clicks, expected = (sum(pair[n] for pair in sums["pairs"] or []) for n in (0, 1))
+    ratio = Fraction(clicks) / expected if expected else None
+    of_advertisers = len(sums["pairs"] or [])
+    rest = sums["all_impressions"] - sums["impressions"]
+    of_all: dict[str, Any] = {}
+    if one is None:
+        ends: tuple[float | None, float | None] = (None, None)
+        if ratio is not None and of_advertisers > 1:
+            squares = sum((c - ratio * e) ** 2 for c, e in sums["pairs"])
+            margin = 1.96 * math.sqrt(Fraction(of_advertisers, of_advertisers - 1) * squares) / float(expected)
+            ends = float(ratio) - margin, float(ratio) + margin
+        of_all = {
+            "advantage_low": ends[0],
+            "advantage_high": ends[1],
+            "dead_share": sums["dead_slots"] / sums["products"],
+            "without_list": sums["without_list"],
+        }
+    return {
+        "advantage": ratio,
+        "unlisted_ctr": (sums["all_clicks"] - sums["clicks"]) / rest if rest else None,
+        "listed_share": sums["impressions"] / sums["all_impressions"] if sums["all_impressions"] else None,
+        "dead_slots": sums["dead_slots"],
+        "concentration": sum(of) / len(of) if (of := sums["concentrations"]) else None,
+        **of_all,
+    }
 
 
 def headline(sums: dict[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,29 @@ def test_recommendations(reader: httpx.Client) -> None:
     assert older["recommendations"] != reader.get("/recommendations/ACME/TopCTR").json()["recommendations"]
 
 
+def test_without_a_model_it_is_the_list_to_show(reader: httpx.Client) -> None:
+    """Recommended, by default: what was clicked first, and each entry says why it is there."""
+    answer = reader.get("/recommendations/ACME")
+    assert answer.json() == reader.get("/recommendations/ACME/Recommended").json()
+    assert answer.json()["model"] == "Recommended"
+    assert answer.json()["count"] == 20
+    entries = answer.json()["recommendations"]
+    assert list(entries[0]) == ["rank", "product_id", "source", "decayed_ctr", "clicks", "impressions", "views", "days"]
+    assert {(entry["source"], entry["days"]) for entry in entries} == {("DecayedCTR", 2)}
+    assert reader.get(f"/recommendations/ACME/?date={BEFORE}").json()["date"] == BEFORE
+    assert "'GONE' on the active list" in reader.get("/recommendations/GONE").json()["detail"]
+    assert reader.get("/recommendations/ACME?date=2020-01-01").status_code == 404
+
+
+def test_a_setting_chooses_another_default_list(client: httpx.Client, warehouse: Warehouse, tmp_path: Path) -> None:
+    for model, status in (("top-product", 200), ("TopNothing", 404)):
+        port = free_port()
+        with serve(port, warehouse.url("recommendations_api"), tmp_path / "other.log", DEFAULT_MODEL=model):
+            answer = httpx.get(f"http://127.0.0.1:{port}/recommendations/ACME")
+        assert answer.status_code == status, answer.text
+    assert "no model 'TopNothing'; the models are" in answer.json()["detail"]
+
+
 def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Client, delivered: Night) -> None:
     delivered.put("advertiser_ids", "advertiser_id\nACME\nBOLT\nQUIET\n")
     delivered.run()
@@ -181,7 +204,8 @@ def test_models_and_the_sql_that_made_their_lists(client: httpx.Client, delivere
             model["sql_version"],
             role="recommendations_analyst",
         )
-        assert text == (file.read_text(),)
+        assert text[0].startswith(file.read_text())
+        assert ("-- DecayedCTR: " in text[0]) == (model["model"] in ("DecayedCTR", "Recommended"))
         assert f"-- {model['model']}: {model['title']}" == file.read_text().splitlines()[0]
 
 
@@ -433,6 +457,8 @@ def test_the_short_cut_to_the_newest_list_answers_as_the_route_does(reader: http
         ("/recommendations/ACME/top-product/", 200),
         ("/recommendations/%41CME/topctr", 200),
         ("/recommendations/NOBODY/TopCTR", 404),
+        ("/recommendations/ACME", 200),
+        ("/recommendations/NOBODY", 404),
         ("/recommendations/ACME/TopNothing", 404),
         ("/recommendations/A%00/TopCTR", 422),
     ):

@@ -22,6 +22,19 @@ Lists = tuple[list[tuple[Any, ...]], ...]
 """Of one day, those of each model."""
 
 
+SHORT_RECOMMENDED = """
+SELECT active.date, active.advertiser_id, count(DISTINCT events.product_id)
+FROM marts.active_advertisers AS active
+JOIN staging.product_daily AS events
+    ON events.advertiser_id = active.advertiser_id AND events.date BETWEEN active.date - 2 AND active.date
+GROUP BY 1, 2
+HAVING least(count(DISTINCT events.product_id), 20) <> (
+    SELECT count(*) FROM marts.recommended WHERE (date, advertiser_id) = (active.date, active.advertiser_id)
+)
+"""
+"""Active advertisers whose list of Recommended is shorter than 20 although they have products with events."""
+
+
 def read(file: Path) -> list[tuple[str, ...]]:
     with file.open(newline="") as log:
         return [tuple(row) for row in csv.reader(log)][1:]
@@ -100,6 +113,11 @@ def test_real_days_two_at_once_in_any_order_are_what_plain_python_ranks(
     assert lists(night, days) == {day: expected[day] for day in days}
     query = "SELECT count(*) FROM marts.recommendations WHERE model IN ('SmoothedCTR', 'TopCTR', 'TopProduct')"
     assert night.warehouse.rows(query) == [(1_200 * len(days),)]
+    assert night.warehouse.rows(SHORT_RECOMMENDED) == []
+    order = "SELECT clicks > 0 FROM marts.recommended WHERE (date, advertiser_id) = (%s, %s) ORDER BY rank"
+    for day, advertiser in night.warehouse.rows("SELECT date, advertiser_id FROM marts.active_advertisers"):
+        has_evidence = [clicked for (clicked,) in night.warehouse.rows(order, day, advertiser)]
+        assert has_evidence == sorted(has_evidence, reverse=True)
     before = night.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1")
     assert night.run(DAYS[7], reload=True) == []
     assert night.warehouse.rows("SELECT t::text FROM marts.publications t ORDER BY 1") == before

@@ -140,7 +140,7 @@ def glance(published: dict[str, Published], model: str) -> tuple[Any, ...]:
     before = published[yesterday].lists[model] if yesterday in published else {}
     evaluated = None, None
     if chosen := [advertiser for advertiser in before if advertiser in now.active]:
-        found = headline(outcome(before, now, chosen))
+        found = headline(outcome(before, now, chosen, now.active))
         evaluated = found["lift"] and about(found["lift"]), found["meaningful"]
     sums = events(now, None)
     return (
@@ -153,7 +153,7 @@ def glance(published: dict[str, Published], model: str) -> tuple[Any, ...]:
         about(sum(changes) / len(changes)) if changes else None,
         *evaluated,
         *(sums[name] for name in ("impressions", "clicks", "views")),
-        next(sql.version(m.file) for m in sql.models() if m.name == model),
+        next(sql.version(*m.files) for m in sql.models() if m.name == model),
         "test",
     )
 

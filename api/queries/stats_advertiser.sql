@@ -106,6 +106,20 @@ evaluated AS (
             'click_share', (array_agg(advertiser_evaluation.click_share ORDER BY advertiser_evaluation.date DESC))[1],
             'view_share', (array_agg(advertiser_evaluation.view_share ORDER BY advertiser_evaluation.date DESC))[1],
             'meaningful', (array_agg(advertiser_evaluation.meaningful ORDER BY advertiser_evaluation.date DESC))[1],
+            'advantage', (
+                array_agg(
+                    advertiser_evaluation.clicks / nullif(advertiser_evaluation.unlisted_expected, 0)
+                    ORDER BY advertiser_evaluation.date DESC
+                )
+            )[1],
+            'unlisted_ctr',
+            (array_agg(advertiser_evaluation.unlisted_ctr ORDER BY advertiser_evaluation.date DESC))[1],
+            'listed_share',
+            (array_agg(advertiser_evaluation.listed_share ORDER BY advertiser_evaluation.date DESC))[1],
+            'dead_slots',
+            (array_agg(advertiser_evaluation.dead_slots ORDER BY advertiser_evaluation.date DESC))[1],
+            'concentration',
+            (array_agg(advertiser_evaluation.concentration ORDER BY advertiser_evaluation.date DESC))[1],
             'week', json_build_object(
                 'days', count(*),
                 'lift',

@@ -26,6 +26,13 @@
 -- view_share: views / all_views, 0 to 1; null without a view
 -- smallest_expected: Expected count of the rarest of the four outcomes: on the list or not, clicked or not
 -- meaningful: smallest_expected is at least 5 (Cochran 1954): otherwise lift is mostly chance
+-- unlisted_ctr: Click-through rate of the advertiser's products that are not on the list; null: none of them was shown
+-- unlisted_expected: impressions * unlisted_ctr: clicks that as many impressions of products not listed would have had;
+-- null unless both were shown
+-- listed_share: impressions / all_impressions, 0 to 1; null without an impression
+-- dead_slots: Products on the list without any event the day after
+-- concentration: Sum of squared shares of the listed products in their impressions: 1 / products where all are shown
+-- alike, 1 where one has them all; null without an impression
 --
 -- meaningful: in the table of (on the list, not on it) by (clicked, not clicked) every expected count is at least 5;
 -- below, chance is larger than what is to be seen. Cochran, W. G. (1954): Some methods for strengthening the common
@@ -55,7 +62,12 @@ INSERT INTO marts.advertiser_evaluation (
     click_share,
     view_share,
     smallest_expected,
-    meaningful
+    meaningful,
+    unlisted_ctr,
+    unlisted_expected,
+    listed_share,
+    dead_slots,
+    concentration
 )
 WITH evaluated AS (
     SELECT
@@ -81,7 +93,9 @@ listed AS (
         count(*) FILTER (WHERE product_daily.impressions > 0) AS products_shown,
         coalesce(sum(product_daily.impressions), 0) AS impressions,
         coalesce(sum(product_daily.clicks), 0) AS clicks,
-        coalesce(sum(product_daily.views), 0) AS views
+        coalesce(sum(product_daily.views), 0) AS views,
+        count(*) FILTER (WHERE product_daily.product_id IS NULL) AS dead_slots,
+        sum(product_daily.impressions * product_daily.impressions) AS squares
     FROM evaluated
     INNER JOIN marts.recommendations
         ON
@@ -98,6 +112,7 @@ listed AS (
 compared AS (
     SELECT
         listed.*,
+        nullif(advertiser_daily.impressions - listed.impressions, 0) AS not_listed,
         advertiser_daily.impressions AS all_impressions,
         advertiser_daily.clicks AS all_clicks,
         advertiser_daily.views AS all_views,
@@ -143,5 +158,11 @@ SELECT
     compared.clicks::double precision / nullif(compared.all_clicks, 0) AS click_share,
     compared.views::double precision / nullif(compared.all_views, 0) AS view_share,
     compared.smallest_expected,
-    compared.smallest_expected >= 5 AS meaningful
+    compared.smallest_expected >= 5 AS meaningful,
+    (compared.all_clicks - compared.clicks)::double precision / compared.not_listed AS unlisted_ctr,
+    round(nullif(compared.impressions, 0) * (compared.all_clicks - compared.clicks) / compared.not_listed::numeric, 6)
+        AS unlisted_expected,
+    compared.impressions::double precision / nullif(compared.all_impressions, 0) AS listed_share,
+    compared.dead_slots,
+    compared.squares::double precision / nullif(compared.impressions * compared.impressions, 0) AS concentration
 FROM compared;

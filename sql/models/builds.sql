@@ -1,6 +1,6 @@
 -- models.builds: What each set of candidates was made of.
 -- Grain: log day, model
--- Source: models.candidates of the day, staging.loads.
+-- Source: models.candidates of the day, staging.loads, marts.hidden_products.
 -- Freshness: each model's task, in the transaction that writes its candidates.
 -- Parameters: ds, the log day; model; sql_file; sql_version; sql_text; looks_back.
 -- date: Log day, UTC
@@ -15,7 +15,8 @@
 -- looks_back: Days before the log day that the model reads, as its SQL says
 -- loads_read: The loads of the days that were there to read (staging.loads)
 -- days_read: Those days: the log day, and of the looks_back days before it the loaded ones
--- sql_text: The file's text
+-- sql_text: The texts of the file and of those that it stands on
+-- hidings: How often products had been hidden or unhidden by then
 INSERT INTO models.builds (
     date,
     model,
@@ -29,7 +30,8 @@ INSERT INTO models.builds (
     lists_hash,
     row_count,
     advertiser_count,
-    full_list_count
+    full_list_count,
+    hidings
 )
 WITH ranked AS (
     SELECT
@@ -44,6 +46,11 @@ WITH ranked AS (
     WHERE
         candidates.date = %(ds)s::date
         AND candidates.model = %(model)s
+),
+
+hidden AS (
+    SELECT count(*) + count(hidden_products.unhidden_at) AS hidings
+    FROM marts.hidden_products
 ),
 
 days AS (
@@ -67,10 +74,12 @@ SELECT
     ranked.lists_hash,
     ranked.row_count,
     ranked.advertiser_count,
-    ranked.full_list_count
+    ranked.full_list_count,
+    hidden.hidings
 FROM staging.loads
 CROSS JOIN ranked
 CROSS JOIN days
+CROSS JOIN hidden
 WHERE loads.date = %(ds)s::date
 ON CONFLICT (date, model) DO UPDATE SET
     load_id = excluded.load_id,
@@ -83,4 +92,5 @@ ON CONFLICT (date, model) DO UPDATE SET
     lists_hash = excluded.lists_hash,
     row_count = excluded.row_count,
     advertiser_count = excluded.advertiser_count,
-    full_list_count = excluded.full_list_count
+    full_list_count = excluded.full_list_count,
+    hidings = excluded.hidings

@@ -1,6 +1,6 @@
 -- models.candidates: Ranked, not yet published.
 -- Grain: log day, model, advertiser, rank
--- Source: a file of sql/models: the rows that it selects are in pg_temp.ranked.
+-- Source: a file of sql/models: the rows that it selects are in pg_temp.ranked; models.unlisted.
 -- Freshness: each model's task; what it ranked before is deleted.
 -- Parameters: ds, the log day; model.
 -- date: Log day, UTC
@@ -11,8 +11,59 @@
 -- score: What the model ranks by first; its unit is the model's
 -- entry: List entry as the API serves it: rank, product_id, the model's figures
 --
+-- The one place that leaves out what must not be listed: what is below it moves up, as many places as have gone above
+-- it, and the list is cut at 20. Of what the model ranked nothing else is mended.
 -- An entry has the columns in the order in which the model selects them, but the advertiser, whose list it is, and
 -- the score, which is one of its figures.
+-- Grouped, not joined: the planner expects one product on a list that has just been written.
+CREATE TEMPORARY TABLE dropped ON COMMIT DROP AS
+SELECT
+    both_lists.advertiser_id,
+    both_lists.product_id,
+    min(both_lists.rank) AS rank
+FROM (
+    SELECT
+        ranked.advertiser_id,
+        ranked.product_id,
+        ranked.rank
+    FROM pg_temp.ranked
+    UNION ALL
+    SELECT
+        unlisted.advertiser_id,
+        unlisted.product_id,
+        NULL AS rank
+    FROM models.unlisted
+    WHERE unlisted.date = %(ds)s::date
+) AS both_lists
+GROUP BY both_lists.advertiser_id, both_lists.product_id
+HAVING count(both_lists.rank) BETWEEN 1 AND count(*) - 1;
+
+DELETE FROM pg_temp.ranked
+USING pg_temp.dropped
+WHERE
+    ranked.advertiser_id = dropped.advertiser_id
+    AND ranked.product_id = dropped.product_id;
+
+UPDATE pg_temp.ranked SET rank = ranked.rank - above.places
+FROM (
+    SELECT
+        lower.advertiser_id,
+        lower.rank,
+        count(*) AS places
+    FROM pg_temp.dropped
+    INNER JOIN pg_temp.ranked AS lower
+        ON
+            dropped.advertiser_id = lower.advertiser_id
+            AND dropped.rank < lower.rank
+    GROUP BY lower.advertiser_id, lower.rank
+) AS above
+WHERE
+    ranked.advertiser_id = above.advertiser_id
+    AND ranked.rank = above.rank;
+
+DELETE FROM pg_temp.ranked
+WHERE ranked.rank > 20;
+
 DELETE FROM models.candidates
 WHERE
     candidates.date = %(ds)s::date

@@ -143,4 +143,3 @@ SELECT
     days.loaded AS days
 FROM ranked
 CROSS JOIN days
-WHERE ranked.rank <= 20

@@ -39,4 +39,3 @@ SELECT
     ranked.clicks,
     ranked.impressions
 FROM ranked
-WHERE ranked.rank <= 20

@@ -26,4 +26,3 @@ SELECT
     ranked.views AS score,
     ranked.views
 FROM ranked
-WHERE ranked.rank <= 20

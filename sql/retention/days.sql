@@ -28,6 +28,9 @@ WHERE product_daily.date IN (SELECT expired.date FROM pg_temp.expired);
 DELETE FROM staging.active_advertisers
 WHERE active_advertisers.date IN (SELECT expired.date FROM pg_temp.expired);
 
+DELETE FROM staging.exclusions
+WHERE exclusions.date IN (SELECT expired.date FROM pg_temp.expired);
+
 DELETE FROM staging.accounting
 WHERE accounting.date IN (SELECT expired.date FROM pg_temp.expired);
 

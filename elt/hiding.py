@@ -1,0 +1,86 @@
+"""A product taken off every list by hand, at once, and put back."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from elt import sql, steps, warehouse
+from elt.errors import NotYet, PipelineError
+from elt.settings import Settings
+from elt.warehouse import Connect
+
+RUN_ID = "hide"
+"""Recorded as the run that published."""
+
+TRIES = 5
+"""Others may hide products, or publish a newer day, while this is at it."""
+
+
+def hide(
+    advertiser: str,
+    product: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    why: str,
+    by: str,
+) -> dict[str, list[str]]:
+    """Leaves the product out of every list from now on, and publishes the newest day again without it.
+
+    Recorded first, in marts.hidden_products: what is ranked from then on leaves it out, and one that was stopped is
+    simply started again. Returns the days published again, with the models whose lists changed. Raises PipelineError
+    when an audit is broken.
+    """
+    key = {"advertiser_id": advertiser, "product_id": product}
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "marts/hidden_products", why=why, who=by, **key)
+        conn.commit()
+    return _publish_newest(models, connect, open_s3, settings)
+
+
+def unhide(
+    advertiser: str,
+    product: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    open_s3: Callable[[], Any],
+    settings: Settings,
+    *,
+    by: str,
+) -> dict[str, list[str]]:
+    """Takes back that the product is hidden, and publishes the newest day again.
+
+    Returns and raises as `hide` does; also raises PipelineError when it is not hidden.
+    """
+    key = {"advertiser_id": advertiser, "product_id": product}
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/unhide", who=by, **key)
+        if not cursor.rowcount:
+            raise PipelineError(f"{product} of {advertiser} is not hidden; marts.hidden_products says what is")
+        conn.commit()
+    return _publish_newest(models, connect, open_s3, settings)
+
+
+def _publish_newest(
+    models: Sequence[sql.Model], connect: Connect, open_s3: Callable[[], Any], settings: Settings
+) -> dict[str, list[str]]:
+    """Until the newest published day is one that was ranked with all that is hidden."""
+    published: dict[str, list[str]] = {}
+    params = {"models": [model.name for model in models]}
+    for _ in range(TRIES):
+        with warehouse.session(connect) as conn, conn.cursor() as cursor:
+            warehouse.run(cursor, "queries/newest_day")
+            if (newest := cursor.fetchone()) is None:
+                return published
+            warehouse.run(cursor, "queries/hidden_since", ds=newest[0], **params)
+            if newest[0] in published and not cursor.rowcount:
+                return published
+        try:
+            # A model that is newer than the day's publication was never built for it.
+            steps.rank_again(newest[0], models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
+            changed = steps.publish(newest[0], models, connect, settings, run_id=RUN_ID)
+            published.setdefault(newest[0], []).extend(changed)
+        except NotYet:
+            continue
+    raise PipelineError("recorded, but other runs kept the newest day from being published; run the command again")

@@ -1,0 +1,192 @@
+-- DecayedCTR: the products of an advertiser with the highest click-through rate of 30 days, recent days weighing most.
+-- Grain: advertiser, rank (1 to 20). Parameters: ds, the log day.
+-- Reads the 30 days that end with the log day, those of them that are loaded, of the advertisers active on the log day.
+-- decayed_ctr: (effective_impressions * rate + strength * mean_ctr) / (effective_impressions + strength), rounded to 9
+-- decimals; rate is the click-through rate of the weighted counts
+-- ctr: clicks / impressions of the 30 days, as observed; null: not shown in them
+-- clicks: ad clicks of the 30 days
+-- impressions: ad impressions of the 30 days
+-- effective_impressions: impressions of one day that would tell the rate as well, rounded to 3 decimals
+-- mean_ctr: mean click-through rate of the advertiser's products: what decayed_ctr is shrunk to
+-- strength: impressions that mean_ctr counts for; null: the products differ no more than by chance
+-- days: days of the 30 that are loaded
+--
+-- A day of age a (the log day has 0) weighs w = 2^(-a / 10): after ten days half. Exponential smoothing of clicks and
+-- impressions, with a beta prior: Wang, X. et al. (2011): Click-through rate estimation for rare events in online
+-- advertising. With n1 = sum of w * impressions and n2 = sum of w^2 * impressions, the rate
+--     x = least(sum of w * clicks / n1, 1)
+-- has the variance that n = n1^2 / n2 impressions of one day would give: the effective impressions (Kish 1965).
+-- The strength of the prior: the moments of SmoothedCTR (Kleinman 1973) on x and n. Its mean is that of the products,
+--     m = sum of x n / (n + strength) / sum of n / (n + strength)
+-- and not that of the impressions, which were decided by lists like this one. Of infinite strength it is that of n.
+--
+-- Only products with a view or an impression in the last 3 days: a rate that was good says nothing of a product that
+-- has gone. Of them, one without an impression in the 30 days has the mean; where no product has any, none is ranked.
+-- Order: decayed_ctr, then the clicks above what the mean would give (the limit of the order as strength grows, so that
+-- it decides where all are shrunk to the mean), then more effective impressions, then the product id (byte order).
+-- Sums do not depend on their order, so a rerun has the same last digit: weights are whole thousandths, and whole
+-- numbers are added exactly in double precision up to 2^53 (nine billion impressions of a product); fractions are
+-- summed in billionths.
+WITH events AS (
+    SELECT
+        product_daily.advertiser_id,
+        product_daily.product_id,
+        product_daily.clicks::double precision AS clicks,
+        product_daily.impressions::double precision AS impressions,
+        -- round(1000 * 2^(-a / 10)) of the ages 0 to 29.
+        (
+            '{1000, 933, 871, 812, 758, 707, 660, 616, 574, 536,
+            500, 467, 435, 406, 379, 354, 330, 308, 287, 268,
+            250, 233, 218, 203, 189, 177, 165, 154, 144, 134}'::double precision[]
+        )[1 + %(ds)s::date - product_daily.date] AS w,
+        product_daily.date > %(ds)s::date - 3 AND product_daily.views + product_daily.impressions > 0 AS is_seen
+    FROM staging.product_daily
+    WHERE product_daily.date BETWEEN %(ds)s::date - 29 AND %(ds)s::date
+),
+
+products AS (
+    SELECT
+        events.advertiser_id,
+        events.product_id,
+        sum(events.clicks) AS clicks,
+        sum(events.impressions) AS impressions,
+        sum(events.w * events.clicks) AS k1,
+        sum(events.w * events.impressions) AS n1,
+        sum(events.w * events.w * events.impressions) AS n2
+    FROM events
+    GROUP BY events.advertiser_id, events.product_id
+    HAVING bool_or(events.is_seen)
+),
+
+-- k is n * x. The row of an active advertiser, which has no product, is how the windows below know that it is active:
+-- a join would be planned for one advertiser.
+rated AS (
+    SELECT
+        products.advertiser_id,
+        products.product_id,
+        products.clicks,
+        products.impressions,
+        coalesce(least(products.k1, products.n1) * products.n1 / nullif(products.n2, 0), 0) AS k,
+        coalesce(products.n1 * products.n1 / nullif(products.n2, 0), 0) AS n
+    FROM products
+    UNION ALL
+    SELECT
+        active_advertisers.advertiser_id,
+        NULL AS product_id,
+        NULL AS clicks,
+        NULL AS impressions,
+        NULL AS k,
+        NULL AS n
+    FROM staging.active_advertisers
+    WHERE active_advertisers.date = %(ds)s::date
+),
+
+totals AS (
+    SELECT
+        rated.*,
+        bool_or(rated.product_id IS NULL) OVER advertiser AS is_active,
+        count(*) FILTER (WHERE rated.n > 0) OVER advertiser - 1 AS m_less_1,
+        (sum(round(rated.k * 1e9)::bigint) OVER advertiser)::double precision / 1e9 AS all_k,
+        (sum(round(rated.n * 1e9)::bigint) OVER advertiser)::double precision / 1e9 AS all_n,
+        (sum((rated.n * rated.n)::numeric) OVER advertiser)::double precision AS n_squared,
+        (sum(round(rated.k * rated.k / nullif(rated.n, 0) * 1e9)::bigint) OVER advertiser)::double precision
+        / 1e9 AS k_squared_over_n
+    FROM rated
+    WINDOW advertiser AS (PARTITION BY rated.advertiser_id)
+),
+
+moments AS (
+    SELECT
+        totals.*,
+        totals.all_k / totals.all_n AS p,
+        totals.k_squared_over_n - totals.all_k * totals.all_k / totals.all_n AS s,
+        totals.all_n - totals.n_squared / totals.all_n AS n_between
+    FROM totals
+    WHERE
+        totals.is_active
+        AND totals.product_id IS NOT NULL
+        AND totals.all_n > 0
+),
+
+-- Nothing is to be estimated from one product, from products of one impression each, or without a click.
+dispersions AS (
+    SELECT
+        moments.*,
+        CASE
+            WHEN moments.p > 0 AND moments.p < 1 AND moments.n_between > moments.m_less_1
+                THEN
+                    (moments.s / (moments.p * (1 - moments.p)) - moments.m_less_1)
+                    / (moments.n_between - moments.m_less_1)
+        END AS g
+    FROM moments
+),
+
+priors AS (
+    SELECT
+        dispersions.*,
+        CASE WHEN dispersions.g > 0 THEN greatest(1 / dispersions.g - 1, 0) END AS strength
+    FROM dispersions
+),
+
+-- Weights times 1 + strength, which changes no mean: so they stay between 1 and n, however strong the prior.
+means AS (
+    SELECT
+        priors.*,
+        coalesce(
+            (
+                sum(round(1e9 * priors.k * (1 + priors.strength) / nullif(priors.n + priors.strength, 0))::bigint)
+                    OVER advertiser
+            )::double precision
+            / (
+                sum(round(1e9 * priors.n * (1 + priors.strength) / nullif(priors.n + priors.strength, 0))::bigint)
+                    OVER advertiser
+            )::double precision,
+            priors.p
+        ) AS mean_ctr
+    FROM priors
+    WINDOW advertiser AS (PARTITION BY priors.advertiser_id)
+),
+
+smoothed AS (
+    SELECT
+        means.*,
+        round(1e9 * coalesce(
+            (means.k + means.strength * means.mean_ctr) / nullif(means.n + means.strength, 0), means.mean_ctr
+        )) / 1e9 AS decayed_ctr,
+        round(1e6 * (means.k - means.n * means.p)) AS clicks_above_mean,
+        round(1e3 * means.n) / 1e3 AS effective_impressions
+    FROM means
+),
+
+ranked AS (
+    SELECT
+        smoothed.*,
+        row_number() OVER (
+            PARTITION BY smoothed.advertiser_id
+            ORDER BY
+                smoothed.decayed_ctr DESC,
+                smoothed.clicks_above_mean DESC,
+                smoothed.effective_impressions DESC,
+                smoothed.product_id ASC
+        ) AS rank
+    FROM smoothed
+)
+
+SELECT
+    ranked.advertiser_id,
+    ranked.rank,
+    ranked.product_id,
+    ranked.decayed_ctr AS score,
+    ranked.decayed_ctr,
+    ranked.clicks / nullif(ranked.impressions, 0) AS ctr,
+    ranked.clicks::bigint AS clicks,
+    ranked.impressions::bigint AS impressions,
+    ranked.effective_impressions,
+    round(ranked.mean_ctr::numeric, 9)::double precision AS mean_ctr,
+    round(ranked.strength::numeric, 3)::double precision AS strength,
+    (
+        SELECT count(*)
+        FROM staging.loads
+        WHERE loads.date BETWEEN %(ds)s::date - 29 AND %(ds)s::date
+    ) AS days
+FROM ranked

@@ -1,0 +1,175 @@
+"""Products that must not be listed: excluded by a delivered list, or hidden by hand while readers read."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import DAY, MODELS, Night, as_csv, ordinary_logs
+
+from elt import hiding, sql
+from elt.errors import NotYet, PipelineError
+from elt.settings import PROJECT
+from local.airflow import free_port
+from local.api import serve
+
+NEXT = "2024-11-21"
+
+
+def listed(night: Night, day: str = DAY) -> dict[str, list[str]]:
+    """By model, the products on ACME's list."""
+    lists: dict[str, list[str]] = {}
+    query = (
+        "SELECT model, product_id FROM marts.recommendations WHERE (date, advertiser_id) = (%s, 'ACME') ORDER BY rank"
+    )
+    for model, product in night.warehouse.rows(query, day):
+        lists.setdefault(model, []).append(product)
+    return lists
+
+
+def everything(night: Night, day: str = DAY) -> dict[str, list[str]]:
+    """By model, all of ACME's products as it ranks them."""
+    from elt import warehouse
+
+    ranked = {}
+    conn = night.warehouse.connect()
+    for model in sql.models():
+        with conn.cursor() as cursor:
+            cursor.execute(warehouse.ranking(cursor, model, day))
+            columns = [column.name for column in cursor.description or ()]
+            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+            of_acme = sorted((row["rank"], row["product_id"]) for row in rows if row["advertiser_id"] == "ACME")
+            ranked[model.name] = [product for _, product in of_acme]
+    conn.close()
+    return ranked
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_an_excluded_product_is_on_no_list_and_the_list_is_filled_up(delivered: Night) -> None:
+    delivered.change(exclusions_uri=f"s3://{delivered.bucket}/exclusions")
+    with pytest.raises(NotYet, match="exclusions"):
+        delivered.load()
+    out = [("ACME", "p06"), ("ACME", "p04"), ("BOLT", "p13"), ("GONE", "p01"), ("ACME", "p06")]
+    delivered.put("exclusions", as_csv(("why", "product_id", "advertiser_id"), [("x", p, a) for a, p in out]))
+    delivered.run()
+    expected = {model: [p for p in of if p not in ("p06", "p04")] for model, of in everything(delivered).items()}
+    assert all(len(of) >= 20 for of in expected.values())
+    assert listed(delivered) == {model: of[:20] for model, of in expected.items()}
+    entries = delivered.warehouse.rows(
+        "SELECT rank, (entry ->> 'rank')::int, product_id, entry ->> 'product_id' FROM marts.recommendations"
+    )
+    assert all(rank == in_entry and product == of_entry for rank, in_entry, product, of_entry in entries)
+    assert Counter(product for _, _, product, _ in entries)["p13"] == len(MODELS)
+    assert delivered.warehouse.rows(
+        "SELECT delivered, rejected FROM marts.data_quality WHERE source = 'exclusions'", role="recommendations_analyst"
+    ) == [(5, 0)]
+    assert delivered.warehouse.rows("SELECT count(*) FROM staging.exclusions", role="recommendations_analyst") == [(4,)]
+    assert delivered.run() == [], "a rerun changes nothing"
+    delivered.put("exclusions", "advertiser_id,product_id\n")
+    delivered.run()
+    assert listed(delivered) == {model: of[:20] for model, of in everything(delivered).items()}
+
+
+def elt(night: Night, s3_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "elt", *arguments]
+    environment = os.environ | night.environment(s3_url)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_readers_never_see_a_hidden_product_after_the_command_has_returned_nor_a_short_list(
+    delivered: Night, s3_url: str, tmp_path: Path
+) -> None:
+    delivered.run()
+    product = listed(delivered)["TopCTR"][0]
+    assert all(product in of for of in listed(delivered).values())
+    seen: list[tuple[float, int, bool]] = []
+    stop = threading.Event()
+    port = free_port()
+
+    def poll(number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            while not stop.is_set():
+                began = time.monotonic()
+                path = "/recommendations/ACME" + (f"/{MODELS[number % len(MODELS)]}" if number else "")
+                answer = http.get(path).json()
+                names = [entry["product_id"] for entry in answer["recommendations"]]
+                seen.append((began, len(names), product in names))
+
+    with serve(port, delivered.warehouse.url("recommendations_api"), tmp_path / "api.log", WEB_CONCURRENCY="2"):
+        threads = [threading.Thread(target=poll, args=(number,)) for number in range(len(MODELS) + 1)]
+        for thread in threads:
+            thread.start()
+        try:
+            hidden = elt(delivered, s3_url, "hide", "ACME", product, "--why", "sold out", "--by", "ada")
+            returned = time.monotonic()
+            time.sleep(1)
+            asked_again = time.monotonic()
+            unhidden = elt(delivered, s3_url, "unhide", "ACME", product, "--by", "bob")
+            back = time.monotonic()
+            time.sleep(0.5)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert hidden.returncode == 0, hidden.stderr
+    assert f"{DAY}: published again: {', '.join(sorted(MODELS))}" in hidden.stdout
+    assert unhidden.returncode == 0, unhidden.stderr
+    assert {count for _, count, _ in seen} == {20}
+    assert [names_it for began, _, names_it in seen if began < returned - 10 or began > back].count(False) == 0
+    between = [names_it for began, _, names_it in seen if returned < began < asked_again]
+    assert len(between) > 20
+    assert not any(between)
+    assert delivered.warehouse.rows(
+        "SELECT product_id, why, hidden_by, unhidden_by, unhidden_at > hidden_at FROM marts.hidden_products",
+        role="recommendations_analyst",
+    ) == [(product, "sold out", "ada", "bob", True)]
+    again = elt(delivered, s3_url, "unhide", "ACME", product)
+    assert again.returncode == 1
+    assert f"{product} of ACME is not hidden" in again.stderr
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_night_ranked_before_a_product_was_hidden_is_ranked_again_before_it_is_published(delivered: Night) -> None:
+    active, views, ads = ordinary_logs(NEXT, shift=1)
+    today = ordinary_logs()
+    delivered.deliver(active, views + today[1], ads + today[2])
+    delivered.run(DAY)
+    delivered.load(NEXT)
+    delivered.rank(NEXT)
+    product = listed(delivered)["TopCTR"][0]
+    connect, settings, models = delivered.warehouse.connect, delivered.settings, sql.models()
+    published = hiding.hide("ACME", product, models, connect, lambda: delivered.s3, settings, why="wrong", by="ada")
+    assert {day: sorted(of) for day, of in published.items()} == {DAY: sorted(MODELS)}
+    with pytest.raises(NotYet, match="before a product was hidden"):
+        delivered.publish(NEXT)
+    from elt import steps
+
+    steps.finish(NEXT, models, connect, lambda: delivered.s3, settings, run_id="test")
+    for day in (DAY, NEXT):
+        assert listed(delivered, day) == {
+            model: [p for p in of if p != product][:20] for model, of in everything(delivered, day).items()
+        }
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_command_that_was_killed_after_it_recorded_is_simply_given_again(delivered: Night) -> None:
+    delivered.run()
+    product = listed(delivered)["TopCTR"][0]
+    delivered.warehouse.rows(
+        "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) VALUES ('ACME', %s, 'x', 'ada')",
+        product,
+    )
+    arguments: tuple[Any, ...] = (sql.models(), delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
+    hiding.hide("ACME", product, *arguments, why="again", by="bob")
+    assert not any(product in of for of in listed(delivered).values())
+    assert delivered.warehouse.rows("SELECT why FROM marts.hidden_products") == [("x",)]
+    with pytest.raises(PipelineError, match="nobody of ACME is not hidden"):
+        hiding.unhide("ACME", "nobody", *arguments, by="bob")
+    hiding.unhide("ACME", product, *arguments, by="bob")
+    assert all(product in of for of in listed(delivered).values())
