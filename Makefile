@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 PORT ?= 8000
 
 .PHONY: help demo test test-15 chaos bench quality docs rehearse lint format setup pins clean
-.PHONY: deploy image status pause resume teardown
+.PHONY: deploy image machine status pause resume teardown
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -41,15 +41,16 @@ quality: setup ## How good the models' lists are, on planted truth: 10 minutes; 
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL
 	@exec $(BIN)/python -m local.describe
 
-rehearse: setup ## Boot the Airflow machine of AWS here, as root, and run a night in its 2 GiB (EVENTS=5000000)
-	@EVENTS=$(or $(EVENTS),5000000) exec $(BIN)/python -m pytest tests/test_deploy_machine.py -s $(ARGS)
+rehearse: setup ## Boot the Airflow machine of AWS here, as root, and run a night in its 2 GiB, the database in 1 (EVENTS=5000000 PRODUCTS=20000)
+	@EVENTS=$(or $(EVENTS),5000000) PRODUCTS=$(or $(PRODUCTS),20000) exec $(BIN)/python -m pytest tests/test_deploy_machine.py -s $(ARGS)
 
 lint: setup ## Check Python (ruff, its types: mypy), SQL (sqlfluff) and the AWS template (cfn-lint)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --processes 0 sql api/queries deploy
-	$(BIN)/cfn-lint deploy/template.yaml
+	$(BIN)/cfn-lint --regions $$($(BIN)/python -c 'import boto3; print(*boto3.Session().get_available_regions("cloudformation"))') \
+		-- deploy/template.yaml
 
 format: setup ## Mend what the linters can mend
 	$(BIN)/ruff format .
@@ -71,23 +72,26 @@ pins: setup ## Compile requirements/*.txt from pyproject.toml, on the oldest Pyt
 	$(eval COMPILE := $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe)
 	$(COMPILE) --extra api --extra airflow --extra dev -o requirements/dev.txt pyproject.toml
-	$(COMPILE) --extra airflow -c requirements/dev.txt -o requirements/airflow.txt pyproject.toml
-	$(COMPILE) --extra api -c requirements/dev.txt -o requirements/api.txt pyproject.toml
+	$(COMPILE) --generate-hashes --extra airflow -c requirements/dev.txt -o requirements/airflow.txt pyproject.toml
+	$(COMPILE) --generate-hashes --extra api -c requirements/dev.txt -o requirements/api.txt pyproject.toml
 	$(COMPILE) --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 # On AWS (docs/deploy.md). Needs credentials and a region; for images Docker. STACK names the stack: STACK=ads-prod
 STACK_COMMAND = $(if $(STACK),,$(error which stack? make $@ STACK=ads-prod))exec $(BIN)/python -m deploy.stack $@ $(STACK)
 
-deploy: setup ## Make or upgrade all of it on AWS: 40 to 75 $/month (PARAMETERS="NoticeEmail=..", REVISION=.. rolls back)
+deploy: setup ## Make or upgrade all of it on AWS: 45 to 80 $/month (PARAMETERS="NoticeEmail=..", REVISION=.. rolls back)
 	@$(STACK_COMMAND) $(PARAMETERS) $(if $(REVISION),--revision $(REVISION))
 
 image: setup ## Build the API's image and push it to the stack's ECR: cents a month (STACK=..)
 	@$(STACK_COMMAND)
 
+machine: setup ## Replace the Airflow machine, or make it anew when it is lost; the API goes on (STACK=..)
+	@$(STACK_COMMAND)
+
 status: setup ## What runs on AWS, what is published, which alarms ring; free (STACK=..)
 	@$(STACK_COMMAND)
 
-pause: setup ## Stop what bills by the hour: about 8 $/month remain (STACK=..)
+pause: setup ## Stop what bills by the hour: about 9 $/month remain (STACK=..)
 	@$(STACK_COMMAND)
 
 resume: setup ## Start it again (STACK=..)

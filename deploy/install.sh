@@ -31,7 +31,8 @@ if [ ! -e "$venv/complete" ]; then
     say "installing Python packages into $venv"
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir -r "$release/requirements/airflow.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --retries 10 --require-hashes \
+        -r "$release/requirements/airflow.txt"
     touch "$venv/complete"
 fi
 ln -sfn "$venv" "$release/.venv"

@@ -1,12 +1,13 @@
 """Sends to CloudWatch Logs what the machine has to say: `python -m deploy.report`, every 5 minutes by a timer.
 
-That is the journal of Airflow's services since the last time, and the age of the newest publication, from which the
-stack makes the metric behind the alarm "no publication today". AWS's own agent would do the first, not the second, and
-stay in a memory of 2 GB all day.
+That is the journal of Airflow's services since the last time, how full the disk is, and the age of the newest
+publication, from which the stack makes the metrics behind its alarms. AWS's own agent would do the first two, not the
+third, and stay in a memory of 2 GB all day.
 """
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,14 +38,17 @@ def main() -> int:
     for events, cursor in _batches(_journal(position.read_text() if position.exists() else "")):
         logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
         position.write_text(cursor)
+    disk = shutil.disk_usage("/")
+    figures: dict[str, Any] = {"disk_used_percent": round(100 * disk.used / disk.total, 1)}
+    status = 0
     try:
-        age = publication_age()
+        figures |= publication_age()
     except psycopg2.Error as error:
         print(f"the warehouse did not say what is published: {str(error).strip()}", file=sys.stderr)
-        return 1
-    event = {"timestamp": int(time.time() * 1000), "message": json.dumps(age)}
+        status = 1
+    event = {"timestamp": int(time.time() * 1000), "message": json.dumps(figures)}
     logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
-    return 0
+    return status
 
 
 def publication_age() -> dict[str, Any]:

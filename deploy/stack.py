@@ -1,122 +1,121 @@
 """The stack on AWS, from a person's machine: `python -m deploy.stack COMMAND STACK`, as the Makefile calls it.
 
-Needs AWS credentials in the SDK's own ways (environment, ~/.aws), a region, git, and for images Docker. Prices are in
-docs/deploy.md.
+Needs AWS credentials in the SDK's own ways (environment, ~/.aws) with the rights of deploy/deployer.json, a region, git
+and for images Docker. Prices are in docs/deploy.md.
 """
 
 import argparse
-import base64
+import hashlib
 import re
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-RELEASE = Path(__file__).resolve().parent.parent
-CA = RELEASE / "deploy" / "ca" / "rds.pem"
-CA_URL = "https://truststore.pki.rds.amazonaws.com/{region}/{region}-bundle.pem"
-LOOK_EVERY = 5.0
-"""Seconds between two looks at what AWS is doing."""
+from deploy import express, formation, release
+from deploy.formation import Refused, described, existing, outputs, parameters, region, say, usable
+
+IMAGE = "/aws/service/debian/release/12/latest/amd64"
+"""The parameter in which Debian publishes its newest image."""
+LONGEST_WAIT = 3600.0
+"""Seconds that something may take to stop or start; a database that is backed up is waited for."""
+LOG_DAYS = 30
+"""Days that the logs are kept which RDS and App Runner write; those of the template's groups are kept as long."""
+
+INSTALL = """\
+at=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}/latest
+token=$(curl -sSf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $at/api/token) || exit
+curl -sSf -H "X-aws-ec2-metadata-token: $token" -o /run/user-data $at/user-data || exit
+bash /run/user-data && echo "the machine runs the release" """
+"""The user data as they are now, not as they were when the machine was made. Waits for a run that is under way."""
+
+RUNNING = "timeout 300 sh -c 'until systemctl is-active airflow-api-server airflow-scheduler; do sleep 5; done'"
 
 
-class Refused(Exception):
-    """What was asked for cannot be done; the message says why and what would be right."""
+def deploy(stack: str, given: dict[str, str], revision: str) -> None:
+    """Brings stack, machine and API to the revision: the first time from nothing, later as upgrade or rollback.
 
-
-def say(text: str) -> None:
-    print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
-
-
-def deploy(stack: str, parameters: dict[str, str], revision: str) -> None:
-    """Brings stack, machine and API to the revision: the first time from nothing, later as upgrade or rollback."""
-    revision = _full(revision) if revision else _clean_head()
-    say(f"deploying {revision[:12]} as stack {stack} in {_region()}, account {_account()}")
-    say("cost: about 40 to 75 US dollars a month (docs/deploy.md); `make pause` stops most of it")
-    found = _stack(stack)
-    if found and found["StackStatus"] == "ROLLBACK_COMPLETE":
-        raise Refused(f"{stack} could not be created, and AWS lets it only be deleted: make teardown STACK={stack}")
-    if found is None:
-        say("the ground: network, bucket, database (the longest: 10 to 15 minutes), secrets, alarms")
-        _apply(stack, parameters)
-    elif _parameters(found).get("Paused") == "true":
+    The machine comes before the API: it migrates, and the API's code may ask for what only the new schema has.
+    """
+    revision = release.commit(revision)
+    say(f"deploying {revision[:12]} as stack {stack} in {region()}, account {_account()}")
+    say("cost: about 45 to 80 US dollars a month (docs/deploy.md); `make pause` stops most of it")
+    found = usable(stack) if formation.find(stack) else {}
+    held = parameters(found)
+    if held.get("Paused") == "true":
         raise Refused(f"{stack} is paused; make resume STACK={stack} first")
-    known = _existing(stack)
-    before = known.get("MachineId")
-    _upload_release(known["BucketName"], revision)
-    image(stack, revision)
-    say("the machine and the API")
-    _apply(stack, parameters | {"Revision": revision})
-    known = _existing(stack)
-    if known["MachineId"] == before:
-        say("the machine installs the revision")
-        _run_on(known["MachineId"], "recommendations-install")
-    else:
-        say("the machine installs itself now: about 6 minutes; then the next night runs by itself")
-    say(f"the API: {known.get('ApiUrl')}/docs")
-    say(f"next: make status STACK={stack}")
+    _refuse_impossible(stack, held, given)
+    if not found:
+        _prepare_account()
+        say("the ground: network, bucket, database (the longest: 10 to 15 minutes), secrets, alarms")
+        formation.apply(stack, _zones(given) | given)
+    known = existing(stack)
+    release.upload(known["BucketName"], revision)
+    release.image(known["ImagesUri"], revision)
+    say("the machine: it installs the release, and migrates the database")
+    if (instance := known.get("MachineId")) and not _machine_state(instance):
+        raise Refused(f"the machine {instance} is lost: make machine STACK={stack} makes a new one; then again")
+    made_of = {} if instance else _newest_machine()
+    formation.apply(stack, made_of | given | {"Revision": revision})
+    formation.run_on(existing(stack)["MachineId"], INSTALL)
+    say("the API")
+    express.settle(existing(stack), parameters(described(stack)))
+    formation.apply(stack, {"ApiRevision": revision})
+    _finish(stack)
+    say(f"deployed. Next: make status STACK={stack}")
 
 
-def image(stack: str, revision: str) -> None:
-    """Builds the API's image and pushes it to the stack's repository, tagged with the revision; once."""
-    known = outputs(stack)
-    if known is None:
-        raise Refused(f"there is no stack {stack} yet; make deploy STACK={stack} makes it, and the image")
-    repository = known["ImagesUri"].partition("/")[2]
-    ecr = boto3.client("ecr")
-    with suppress(ecr.exceptions.ImageNotFoundException):
-        ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": revision}])
-        say(f"the image {revision[:12]} is in ECR")
-        return
-    if _head() != revision:
-        raise Refused(
-            f"there is no image of {revision[:12]} in ECR, and it is not what is checked out: git checkout it"
-        )
-    if not shutil.which("docker"):
-        raise Refused("building the image needs Docker on this machine; nothing was changed on the API")
-    _fetch_ca()
-    tag = f"{known['ImagesUri']}:{revision}"
-    say(f"building and pushing {tag}")
-    _call("docker", "build", "--platform", "linux/amd64", "--tag", tag, str(RELEASE))
-    token = ecr.get_authorization_token()["authorizationData"][0]
-    user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
-    registry = known["ImagesUri"].partition("/")[0]
-    _call("docker", "login", "--username", user, "--password-stdin", registry, given=password)
-    _call("docker", "push", tag)
+def image(stack: str) -> None:
+    """Builds the image of what is checked out and pushes it to the stack's repository; once."""
+    release.image(existing(stack)["ImagesUri"], release.commit())
+
+
+def machine(stack: str) -> None:
+    """Replaces the machine, or makes it anew when it is lost: of the newest Debian image and SSM agent."""
+    held = parameters(usable(stack))
+    revision = held.get("Revision") or held.get("ApiRevision")
+    if not revision or held.get("Paused") == "true":
+        raise Refused(f"{stack} has no machine to replace: " + ("it is paused" if revision else "make deploy makes it"))
+    say(
+        "a new machine. It holds nothing that is not elsewhere; the API answers meanwhile, a night that runs is retried"
+    )
+    formation.apply(stack, {"Revision": ""})
+    formation.apply(stack, _newest_machine() | {"Revision": revision})
+    formation.run_on(existing(stack)["MachineId"], INSTALL)
+    say(f"the machine runs {revision[:12]}")
 
 
 def status(stack: str) -> None:
     """Prints what runs, what it serves, and which alarms ring. Changes nothing, costs nothing."""
-    found = _described(stack)
-    known, parameters = _outputs(found), _parameters(found)
-    paused = ", paused" if parameters.get("Paused") == "true" else ""
-    print(f"stack      {stack}, {found['StackStatus']}{paused}, revision {parameters.get('Revision') or 'none'}")
-    print(f"bucket     {known['BucketName']}")
-    if machine := known.get("MachineId"):
-        instance = boto3.client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
-        print(f"machine    {machine} {instance['InstanceType']}, {instance['State']['Name']}")
-    database = boto3.client("rds").describe_db_instances(DBInstanceIdentifier=known["DatabaseId"])["DBInstances"][0]
-    print(f"database   {known['DatabaseId']} {database['DBInstanceClass']}, {database['DBInstanceStatus']}")
+    found = described(stack)
+    known, held, state = outputs(found), parameters(found), found["StackStatus"]
+    paused = ", paused" if held.get("Paused") == "true" else ""
+    print(f"stack      {stack}, {state}{paused}, revision {held.get('Revision') or 'none'}")
+    if held.get("ApiRevision", "") != held.get("Revision", ""):
+        print(f"           the API has {held.get('ApiRevision') or 'none'}: the last make deploy did not end; again")
+    if state in formation.WAYS_OUT:
+        print(f"           {formation.WAYS_OUT[state].format(stack=stack)}")
+    print(f"bucket     {known.get('BucketName', 'none')}")
+    if instance := known.get("MachineId"):
+        print(f"machine    {instance} {_machine_state(instance) or f'is lost: make machine STACK={stack}'}")
+    if identifier := known.get("DatabaseId"):
+        database = boto3.client("rds").describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
+        storage = f"{database.get('AllocatedStorage')} of at most {held.get('DatabaseStorageMost')} GB"
+        print(f"database   {identifier} {database['DBInstanceClass']}, {storage}, {database['DBInstanceStatus']}")
     if arn := known.get("AppRunnerArn"):
         print(f"API        {boto3.client('apprunner').describe_service(ServiceArn=arn)['Service']['Status']}")
     print(f"           {known.get('ApiUrl', 'no API')}")
     print(f"published  {_newest_publication(stack)}")
-    alarms = boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-")["MetricAlarms"]
-    for alarm in alarms:
+    for alarm in boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-")["MetricAlarms"]:
         print(f"alarm      {alarm['StateValue']:17} {alarm['AlarmDescription']}")
-    if machine:
+    if instance:
         print(
-            f"pages      aws ssm start-session --target {machine} --document-name AWS-StartPortForwardingSession "
+            f"pages      aws ssm start-session --target {instance} --document-name AWS-StartPortForwardingSession "
             "--parameters portNumber=8080,localPortNumber=8080\n"
             f"           then http://127.0.0.1:8080, login: aws secretsmanager get-secret-value --secret-id "
             f"{known['LoginSecretName']} --query SecretString --output text"
@@ -124,176 +123,221 @@ def status(stack: str) -> None:
 
 
 def pause(stack: str) -> None:
-    """Stops what bills by the hour; data, addresses of the bucket and secrets stay."""
-    hosting = _parameters(_described(stack))["ApiHosting"]
-    say("pausing: the API, the machine and the database stop. About 8 US dollars a month go on for disks and secrets")
-    if hosting == "ECSExpress":
+    """Stops what bills by the hour, and waits until it has stopped; data, bucket and secrets stay. Safe to repeat."""
+    held = parameters(usable(stack))
+    say("pausing: the API, the machine and the database stop")
+    if held.get("ApiHosting") == "ECSExpress":
         say("Express Mode cannot be stopped, so the API is removed; it comes back under a new address")
-    say("AWS starts a stopped database again after 7 days: pause again then")
-    _apply(stack, {"Paused": "true"})
-    known = _existing(stack)
+    formation.apply(stack, {"Paused": "true"})
+    known = existing(stack)
+    if (instance := known.get("MachineId")) and _machine_state(instance):
+        boto3.client("ec2").stop_instances(InstanceIds=[instance])
     if arn := known.get("AppRunnerArn"):
-        boto3.client("apprunner").pause_service(ServiceArn=arn)
-    if machine := known.get("MachineId"):
-        boto3.client("ec2").stop_instances(InstanceIds=[machine])
-    with _if_not_in_state("RDS"):
-        boto3.client("rds").stop_db_instance(DBInstanceIdentifier=known["DatabaseId"])
-    say(f"paused. make resume STACK={stack} starts it again")
+        _bring_api(arn, "PAUSED")
+    _bring_database(known["DatabaseId"], "stopped")
+    if instance and _machine_state(instance):
+        boto3.client("ec2").get_waiter("instance_stopped").wait(InstanceIds=[instance])
+    say("paused. Still billed, about 9 US dollars a month: disks, backups, secrets, the bucket, images, alarms")
+    say("AWS starts a stopped database again after 7 days: make pause again then")
+    say(f"make resume STACK={stack} starts everything")
 
 
 def resume(stack: str) -> None:
     """Starts what `pause` stopped; readers find the lists that were published, the next night runs by itself."""
-    known = _existing(stack)
+    known = outputs(usable(stack))
     say("resuming: the database (about 5 minutes), the machine, the API. Full cost from now on")
-    rds = boto3.client("rds")
-    with _if_not_in_state("RDS"):
-        rds.start_db_instance(DBInstanceIdentifier=known["DatabaseId"])
-    rds.get_waiter("db_instance_available").wait(DBInstanceIdentifier=known["DatabaseId"])
-    if machine := known.get("MachineId"):
-        boto3.client("ec2").start_instances(InstanceIds=[machine])
+    _bring_database(known["DatabaseId"], "available")
+    if there := (instance := known.get("MachineId", "")) and _machine_state(instance):
+        boto3.client("ec2").start_instances(InstanceIds=[instance])
     if arn := known.get("AppRunnerArn"):
-        boto3.client("apprunner").resume_service(ServiceArn=arn)
-    _apply(stack, {"Paused": "false"})
-    say(f"resumed: {_existing(stack).get('ApiUrl', 'no API')}. Nights missed: docs/deploy.md, replay days")
+        _bring_api(arn, "RUNNING")
+    formation.apply(stack, {"Paused": "false"})
+    _finish(stack)
+    if there:
+        formation.run_on(instance, RUNNING)
+    say("resumed. Nights missed: docs/runbook.md, replay days" if there else f"no machine: make machine STACK={stack}")
 
 
 def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
-    """Deletes the stack after asking. The bucket stays, and of the database a last snapshot."""
-    known = _existing(stack)
+    """Deletes the stack after asking, whatever its state. The bucket stays, and of the database a last snapshot."""
+    described(stack)
+    made = formation.resources(stack)
     print(
-        f"This deletes the stack {stack} in {_region()}: machine, API, images, secrets, alarms, and the database.\n"
-        f"It keeps the bucket {known.get('BucketName', '(none)')} with the logs, and a snapshot of the database;\n"
+        f"This deletes the stack {stack} in {region()}: machine, API, images, secrets, alarms, logs, the database.\n"
+        f"It keeps the bucket {made.get('Bucket', '(none)')} with the logs, and a snapshot of the database;\n"
         f"both cost cents a month until you delete them. Nothing else goes on billing."
     )
     if ask("Type the stack's name to go on: ").strip() != stack:
         raise Refused("nothing was deleted")
+    if identifier := made.get("Database"):
+        _unprotect(identifier)
+    groups = list(_log_groups(made))
+    formation.delete(stack)
+    for group in groups:
+        boto3.client("logs").delete_log_group(logGroupName=group)
+    say(f"deleted. Left: the bucket (aws s3 rb --force s3://{made.get('Bucket')}), and the snapshot, from which")
+    say("make deploy PARAMETERS=DatabaseSnapshot=NAME makes a new stack: aws rds describe-db-snapshots names it")
+
+
+def _unprotect(identifier: str) -> None:
+    """Lets the database be deleted with a last snapshot, if there is one."""
     rds = boto3.client("rds")
-    if database := known.get("DatabaseId"):
-        rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=False, ApplyImmediately=True)
-    _delete(stack)
-    say("deleted. Left: the bucket (aws s3 rb --force s3://...), the snapshot (aws rds describe-db-snapshots)")
+    with suppress(rds.exceptions.DBInstanceNotFoundFault):
+        found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
+        if found["DBInstanceStatus"] in ("stopped", "stopping"):
+            say("the database is stopped: it is started for its last snapshot, about 5 minutes")
+            _bring_database(identifier, "available")
+        if found["DeletionProtection"]:
+            rds.modify_db_instance(DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True)
 
 
-def outputs(stack: str) -> dict[str, str] | None:
-    """The stack's outputs; None when there is no such stack."""
-    found = _stack(stack)
-    return None if found is None else _outputs(found)
+def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) -> None:
+    """What CloudFormation would find out late, or do wrong."""
+    if own := sorted({"Revision", "ApiRevision", "Paused"} & set(given)):
+        raise Refused(f"{', '.join(own)}: these are set by make deploy REVISION=.., make pause and make resume")
+    wanted = held | given
+    hosting, networks = wanted.get("ApiHosting", "ECSExpress"), wanted.get("ApiNetworks", "0.0.0.0/0")
+    if hosting == "AppRunner":
+        if region() not in (there := boto3.Session().get_available_regions("apprunner")):
+            raise Refused(
+                f"App Runner is not in {region()}, but in {', '.join(there)}; elsewhere ApiHosting=ECSExpress"
+            )
+        if networks != "0.0.0.0/0" or wanted.get("ApiDomain"):
+            raise Refused("ApiNetworks and ApiDomain need ApiHosting=ECSExpress; App Runner's are not made here")
+    if bool(wanted.get("ApiDomain")) != bool(wanted.get("ApiCertificate")):
+        raise Refused("ApiDomain and ApiCertificate belong together: the name, and its certificate's ARN in ACM")
+    if int(wanted.get("PostgresVersion", 17)) < int(held.get("PostgresVersion", 17)):
+        raise Refused(f"PostgreSQL goes forward only; {stack} has {held['PostgresVersion']}")
+    for name in ("DatabaseSnapshot", "Zones"):
+        if held and given.get(name, held.get(name, "")) != held.get(name, ""):
+            raise Refused(f"{name} is for a new stack: it would replace what {stack} has. make deploy STACK=another")
+    if (
+        held.get("ApiRevision")
+        and networks != held.get("ApiNetworks", networks)
+        and "" in (networks, held["ApiNetworks"])
+    ):
+        raise Refused(f"from or to the VPC only the API gets another address: make pause STACK={stack}, then deploy")
 
 
-def template() -> str:
-    return (RELEASE / "deploy" / "template.yaml").read_text()
-
-
-def pack(target: Path, ca: Path) -> None:
-    """Writes the release of the Airflow machine: the project's tracked files, and RDS's certificate authorities."""
-
-    def of_root_for_all(item: tarfile.TarInfo) -> tarfile.TarInfo:
-        item.uid = item.gid = 0
-        item.uname = item.gname = "root"
-        item.mode |= 0o444
-        return item
-
-    listed = subprocess.run(["git", "-C", RELEASE, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
-    with tarfile.open(target, "w:gz") as archive:
-        for name in filter(None, listed.split("\0")):
-            archive.add(RELEASE / name, name, filter=of_root_for_all)
-        archive.add(ca, "deploy/ca/rds.pem", filter=of_root_for_all)
-
-
-def _upload_release(bucket: str, revision: str) -> None:
-    store, key = boto3.client("s3"), f"releases/{revision}.tar.gz"
+def _prepare_account() -> None:
+    """What an account that never used ECS lacks; Express Mode can not be created without."""
+    iam = boto3.client("iam")
     try:
-        store.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "404":
+        iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
+        say("made ECS's service-linked role, once for this account")
+    except iam.exceptions.InvalidInputException as error:
+        if "has been taken" not in str(error):
             raise
-    else:
-        say(f"the release {revision[:12]} is in the bucket")
-        return
-    if _head() != revision:
-        raise Refused(f"{revision[:12]} was never deployed, and is not what is checked out: git checkout it first")
-    _fetch_ca()
-    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
-        pack(Path(file.name), CA)
-        store.upload_file(file.name, bucket, key)
-    say(f"uploaded s3://{bucket}/{key}")
 
 
-def _fetch_ca() -> None:
-    """RDS's certificate authorities, from AWS by its own certificate: once."""
-    if not CA.exists():
-        part = CA.with_suffix(".part")
-        with urllib.request.urlopen(CA_URL.format(region=_region()), timeout=60) as answer:
-            part.write_bytes(answer.read())
-        part.rename(CA)
+def _zones(given: dict[str, str]) -> dict[str, str]:
+    """Two zones that have the machine's type: not every zone of a region has every one."""
+    ec2 = boto3.client("ec2")
+    kind = given.get("AirflowInstanceType", "t3.small")
+    offered = ec2.describe_instance_type_offerings(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [kind]}]
+    )["InstanceTypeOfferings"]
+    usual = ec2.describe_availability_zones(Filters=[{"Name": "zone-type", "Values": ["availability-zone"]}])
+    names = {zone["ZoneName"] for zone in usual["AvailabilityZones"] if zone["State"] == "available"}
+    chosen = sorted(names & {item["Location"] for item in offered})[:2]
+    if len(chosen) < 2:
+        raise Refused(
+            f"{region()} has {kind} in fewer than two zones: {', '.join(chosen) or 'none'}; choose another type"
+        )
+    return {"Zones": ",".join(chosen)}
 
 
-def _apply(stack: str, changes: dict[str, str]) -> None:
-    """Creates or updates the stack with the parameters; those not named keep their values. Prints what AWS does."""
-    cloud, existing = boto3.client("cloudformation"), _stack(stack)
-    parameters = _parameters(existing or {}) | changes
-    arguments: dict[str, Any] = {
-        "StackName": stack,
-        "TemplateBody": template(),
-        "Capabilities": ["CAPABILITY_IAM"],
-        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
-    }
+def _newest_machine() -> dict[str, str]:
+    """What a new machine is made of. Kept in the parameters, so that nothing but a new machine changes it."""
+    found = boto3.client("ssm").get_parameter(Name=IMAGE)["Parameter"]["Value"]
+    version = release.fetched(release.AGENT_URL.format(region=region(), version="latest") + "/VERSION").decode().strip()
+    agent = release.AGENT_URL.format(region=region(), version=version) + "/debian_amd64/amazon-ssm-agent.deb"
+    say(f"Debian image {found}, SSM agent {version}")
+    digest = hashlib.sha256(release.fetched(agent)).hexdigest()
+    return {"AirflowImage": found, "AgentVersion": version, "AgentSha256": digest}
+
+
+def _finish(stack: str) -> None:
+    """What AWS makes beside the stack's own, brought to what the stack says."""
+    known, made = existing(stack), formation.resources(stack)
+    express.settle(known, parameters(described(stack)))
+    for group in _log_groups(made):
+        boto3.client("logs").put_retention_policy(logGroupName=group, retentionInDays=LOG_DAYS)
+    _count_by_tag()
+    say(f"the API: {known.get('ApiUrl')}/docs")
+
+
+def _count_by_tag() -> None:
+    """Has AWS count costs by the stack's tag, without which the budget sees none. Says so when it may not."""
+    tag = {"TagKey": formation.TAG, "Status": "Active"}
+    with suppress(ClientError):
+        costs = boto3.client("ce", region_name="us-east-1")
+        if not costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=[tag]).get("Errors"):
+            return
+    say(f"the budget sees nothing yet: AWS knows the tag {formation.TAG} a day after its first use. Deploy again then,")
+    say("or activate it in Billing, Cost allocation tags (in an organization: in its management account)")
+
+
+def _log_groups(made: dict[str, str]) -> Iterator[str]:
+    """The log groups that RDS and App Runner make for themselves, and keep for ever."""
+    prefixes = [f"/aws/rds/instance/{made['Database']}/"] if "Database" in made else []
+    prefixes += [f"/aws/apprunner/{made['ApiOnAppRunner'].split('/')[1]}/"] if "ApiOnAppRunner" in made else []
+    logs = boto3.client("logs")
+    for prefix in prefixes:
+        for group in logs.describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]:
+            yield group["logGroupName"]
+
+
+def _machine_state(instance: str) -> str:
+    """Its type and state; empty when it is lost."""
     try:
-        done = cloud.update_stack(**arguments) if existing else cloud.create_stack(**arguments)
+        found = boto3.client("ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     except ClientError as error:
-        if "No updates are to be performed" in str(error):
-            say("the stack is what it should be")
+        if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
+            raise
+        return ""
+    state = found["State"]["Name"]
+    return "" if state in ("terminated", "shutting-down") else f"{found['InstanceType']}, {state}"
+
+
+def _bring_database(identifier: str, wanted: str) -> None:
+    """Stops or starts the database as soon as it can be, and waits until it has. `wanted`: stopped, available."""
+    rds = boto3.client("rds")
+    act, begins = (rds.stop_db_instance, "available") if wanted == "stopped" else (rds.start_db_instance, "stopped")
+    for _ in _looks(f"the database {identifier} is not {wanted}"):
+        state = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]["DBInstanceStatus"]
+        if state == wanted:
             return
-        raise
-    _follow(done["StackId"], "UPDATE" if existing else "CREATE")
+        if state == begins:
+            # It may have begun something else meanwhile, a backup: then it is looked at again.
+            with suppress(rds.exceptions.InvalidDBInstanceStateFault):
+                act(DBInstanceIdentifier=identifier)
+        elif state in ("failed", "storage-full", "inaccessible-encryption-credentials"):
+            raise Refused(f"the database {identifier} is {state}: docs/runbook.md")
 
 
-def _delete(stack: str) -> None:
-    stack_id = _described(stack)["StackId"]
-    boto3.client("cloudformation").delete_stack(StackName=stack)
-    _follow(stack_id, "DELETE")
-
-
-def _follow(stack_id: str, doing: str) -> None:
-    """Prints the stack's events until it is done. Raises Refused with the first reason when it failed."""
-    cloud, told, began = boto3.client("cloudformation"), set(), datetime.now(UTC) - timedelta(seconds=30)
-    reason = ""
-    while True:
-        state = cloud.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"]
-        events = cloud.describe_stack_events(StackName=stack_id)["StackEvents"]
-        for event in reversed(events):
-            name, what = event["LogicalResourceId"], event["ResourceStatus"]
-            if event["EventId"] in told or event["Timestamp"] < began:
-                continue
-            told.add(event["EventId"])
-            if what.endswith("_FAILED"):
-                reason = reason or f"{name}: {event.get('ResourceStatusReason', what)}"
-            if what.endswith(("_COMPLETE", "_FAILED")):
-                say(f"  {what:20} {name}")
-        if state == f"{doing}_COMPLETE":
+def _bring_api(arn: str, wanted: str) -> None:
+    """The same of App Runner's service. `wanted`: PAUSED, RUNNING."""
+    runner = boto3.client("apprunner")
+    act, begins = (runner.pause_service, "RUNNING") if wanted == "PAUSED" else (runner.resume_service, "PAUSED")
+    for _ in _looks(f"the API is not {wanted}"):
+        state = runner.describe_service(ServiceArn=arn)["Service"]["Status"]
+        if state == wanted:
             return
-        if not state.endswith("_IN_PROGRESS"):
-            raise Refused(f"{doing.lower()} of the stack ended as {state}: {reason}")
-        time.sleep(LOOK_EVERY)
+        if state == begins:
+            with suppress(runner.exceptions.InvalidStateException):
+                act(ServiceArn=arn)
+        elif state != "OPERATION_IN_PROGRESS":
+            raise Refused(f"the API is {state}: App Runner's page says why")
 
 
-def _run_on(machine: str, command: str) -> None:
-    """Runs the command on the machine, by SSM. Raises Refused with its last words when it fails."""
-    ssm = boto3.client("ssm")
-    sent = ssm.send_command(
-        InstanceIds=[machine],
-        DocumentName="AWS-RunShellScript",
-        Parameters={"commands": [command], "executionTimeout": ["1800"]},
-    )["Command"]["CommandId"]
-    while True:
-        time.sleep(LOOK_EVERY)
-        with suppress(ssm.exceptions.InvocationDoesNotExist):
-            found = ssm.get_command_invocation(CommandId=sent, InstanceId=machine)
-            if found["Status"] == "Success":
-                return
-            if found["Status"] not in ("Pending", "InProgress", "Delayed"):
-                words = found.get("StandardErrorContent") or found.get("StandardOutputContent") or ""
-                raise Refused(f"{command} on {machine}: {found['Status']}: {words[-2000:]}")
+def _looks(otherwise: str) -> Iterator[None]:
+    """One look after another until the caller stops. Raises Refused when it takes too long."""
+    deadline = time.monotonic() + LONGEST_WAIT
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(formation.LOOK_EVERY)
+    raise Refused(f"{otherwise} after {LONGEST_WAIT / 60:.0f} minutes; again")
 
 
 def _newest_publication(stack: str) -> str:
@@ -313,95 +357,25 @@ def _newest_publication(stack: str) -> str:
     return f"{day}, as reported {now - newest['Timestamp']} ago".partition(".")[0]
 
 
-def _if_not_in_state(service: str) -> Any:
-    """What is stopped cannot be stopped again: that is no failure."""
-    client = boto3.client("rds")
-    return suppress(client.exceptions.InvalidDBInstanceStateFault)
-
-
-def _stack(stack: str) -> dict[str, Any] | None:
-    """The stack as CloudFormation describes it; None when there is no such stack."""
-    try:
-        found: dict[str, Any] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        if "does not exist" in str(error):
-            return None
-        raise
-    return found
-
-
-def _described(stack: str) -> dict[str, Any]:
-    """The same of a stack that must be there. Raises Refused when it is not, or has gone meanwhile."""
-    found = _stack(stack)
-    if found is None:
-        raise Refused(f"there is no stack {stack} in {_region()}; make deploy STACK={stack} makes one")
-    return found
-
-
-def _existing(stack: str) -> dict[str, str]:
-    """The outputs of a stack that must be there."""
-    return _outputs(_described(stack))
-
-
-def _outputs(found: dict[str, Any]) -> dict[str, str]:
-    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
-
-
-def _parameters(found: dict[str, Any]) -> dict[str, str]:
-    return {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
-
-
-def _region() -> str:
-    region: str | None = boto3.Session().region_name
-    if region is None:
-        raise Refused("no region: export AWS_DEFAULT_REGION=us-east-1, or aws configure")
-    return region
-
-
 def _account() -> str:
     account: str = boto3.client("sts").get_caller_identity()["Account"]
     return account
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", "-C", RELEASE, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _head() -> str:
-    return _git("rev-parse", "HEAD")
-
-
-def _clean_head() -> str:
-    if changed := _git("status", "--porcelain"):
-        raise Refused(f"what is deployed is a commit; commit or stash first:\n{changed}")
-    return _head()
-
-
-def _full(revision: str) -> str:
-    try:
-        return _git("rev-parse", "--verify", f"{revision}^{{commit}}")
-    except subprocess.CalledProcessError:
-        raise Refused(f"git knows no revision {revision!r}") from None
-
-
-def _call(*command: str, given: str | None = None) -> None:
-    try:
-        subprocess.run(command, input=given, text=True, check=True, stdout=subprocess.DEVNULL if given else None)
-    except subprocess.CalledProcessError as error:
-        raise Refused(f"{' '.join(command[:2])} failed with status {error.returncode}; its message is above") from None
-
-
 def main() -> int:
+    commands: dict[str, Callable[..., None]] = {
+        command.__name__: command for command in (deploy, image, machine, status, pause, resume, teardown)
+    }
     parser = argparse.ArgumentParser(
         prog="python -m deploy.stack",
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
-    parser.add_argument("command", choices=["deploy", "image", "status", "pause", "resume", "teardown"])
+    parser.add_argument("command", choices=commands)
     parser.add_argument("stack", help="its name: small letters, digits, hyphens")
     parser.add_argument(
         "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of deploy/template.yaml (deploy)"
     )
-    parser.add_argument("--revision", default="", help="a commit that was deployed before: rolls back (deploy)")
+    parser.add_argument("--revision", default="", help="any commit, for example one to roll back to (deploy)")
     arguments = parser.parse_args()
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", arguments.stack):
         parser.error(
@@ -409,21 +383,11 @@ def main() -> int:
         )
     if wrong := [text for text in arguments.parameters if "=" not in text]:
         parser.error(f"not NAME=VALUE: {' '.join(wrong)}")
+    given: list[Any] = []
+    if arguments.command == "deploy":
+        given = [dict(text.split("=", 1) for text in arguments.parameters), arguments.revision]
     try:
-        match arguments.command:
-            case "deploy":
-                given = dict(text.split("=", 1) for text in arguments.parameters)
-                deploy(arguments.stack, given, arguments.revision)
-            case "image":
-                image(arguments.stack, _clean_head())
-            case "status":
-                status(arguments.stack)
-            case "pause":
-                pause(arguments.stack)
-            case "resume":
-                resume(arguments.stack)
-            case "teardown":
-                teardown(arguments.stack)
+        commands[arguments.command](arguments.stack, *given)
     except (Refused, BotoCoreError, ClientError, OSError, EOFError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,8 @@
 
 Bootstrapped from Debian's packages and run by systemd-nspawn, on this machine's network. Not like EC2: the kernel is
 this machine's, the memory limit is a cgroup around the whole machine and does not count what the kernel itself uses,
-the units' own MemoryMax does not bite (cgroup v1 is not delegated), and there is no instance metadata service.
+the units' own MemoryMax does not bite (cgroup v1 is not delegated), and of the instance metadata service there is what
+the installer asks.
 """
 
 import os
@@ -13,8 +14,9 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -31,8 +33,8 @@ CACHE = (
 )
 """The bootstrapped system is kept between runs."""
 
-MEMORY = 2 * 2**30
-"""Bytes, of the whole machine: a t3.small."""
+MEMORY, DATABASE_MEMORY = 2 * 2**30, 2**30
+"""Bytes: of the whole machine, a t3.small; of PostgreSQL, as much as a db.t4g.micro has in all."""
 
 CGROUP = Path("/sys/fs/cgroup/memory")
 
@@ -129,10 +131,7 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
     (root / "etc/systemd/system/multi-user.target.wants/cloud-final.service").symlink_to(
         "/etc/systemd/system/cloud-final.service"
     )
-    own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line)
-    limit = CGROUP / own.rpartition(":")[2].lstrip("/") / f"rehearsal-{os.getpid()}"
-    limit.mkdir()
-    (limit / "memory.limit_in_bytes").write_text(str(MEMORY))
+    limit = _limit("machine", MEMORY)
     command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--link-journal=no"]
     command += ["--console=read-only", "--resolv-conf=copy-host", f"--machine={limit.name}", f"--directory={root}"]
     enter = ["sh", "-c", f'echo $$ >{limit}/cgroup.procs && exec "$@"', "sh", *command]
@@ -153,6 +152,56 @@ def booted(folder: Path, user_data: str, hosts: dict[str, str], environment: dic
         with suppress(OSError):
             limit.rmdir()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def confined(server: int) -> Iterator[Path]:
+    """Confines the database server, and what it forks from now on, to DATABASE_MEMORY; yields the control group."""
+    limit = _limit("database", DATABASE_MEMORY)
+    for process in (psutil.Process(server), *psutil.Process(server).children()):
+        (limit / "cgroup.procs").write_text(str(process.pid))
+    try:
+        yield limit
+    finally:
+        for pid in (limit / "cgroup.procs").read_text().split():
+            with suppress(OSError):
+                (limit.parent / "cgroup.procs").write_text(pid)
+        limit.rmdir()
+
+
+@contextmanager
+def metadata_service(user_data: Callable[[], str]) -> Iterator[str]:
+    """What an instance finds at 169.254.169.254, as far as the installer asks: its user data, with a token."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self._give("token" if self.path == "/latest/api/token" else "")
+
+        def do_GET(self) -> None:
+            has_token = self.headers["X-aws-ec2-metadata-token"] == "token"
+            self._give(user_data() if has_token and self.path == "/latest/user-data" else "")
+
+        def _give(self, body: str) -> None:
+            self.send_response(200 if body else 401)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Not to the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _limit(name: str, size: int) -> Path:
+    """A new control group with so many bytes of memory."""
+    own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line)
+    limit = CGROUP / own.rpartition(":")[2].lstrip("/") / f"rehearsal-{name}-{os.getpid()}"
+    limit.mkdir()
+    (limit / "memory.limit_in_bytes").write_text(str(size))
+    return limit
 
 
 def _wait_for_user_data(machine: Machine) -> None:

@@ -28,7 +28,8 @@ import pytest
 import rehearsal
 from conftest import MODELS, as_csv
 
-from deploy import stack
+from deploy import release
+from deploy.stack import INSTALL
 from local import postgres, s3, sample
 from local.airflow import free_port
 
@@ -39,6 +40,8 @@ HOSTS = {RDS: "127.0.0.1", "s3.us-east-1.amazonaws.com": "127.0.0.1"}
 
 EVENTS = int(os.environ.get("EVENTS", "0"))
 """Of the night, both logs together."""
+PRODUCTS = int(os.environ.get("PRODUCTS", "20000"))
+"""Of all its advertisers, a hundred."""
 YESTERDAY, BAD_DAY = (str(datetime.now(UTC).date() - timedelta(n)) for n in (1, 5))
 UI = "http://127.0.0.1:8080"
 SERVICES = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
@@ -60,20 +63,21 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
         patch.setattr(postgres, "BIN", DEBIANS)
         for name, value in keys.items():
             patch.setenv(name, value)
-        server = parts.enter_context(postgres.Postgres(folder / "postgres", free_port()))
+        # As RDS has it on a db.t4g.micro.
+        memory = {"shared_buffers": "256MB", "work_mem": "4MB", "maintenance_work_mem": "64MB", "max_wal_size": "2GB"}
+        server = parts.enter_context(postgres.Postgres(folder / "postgres", free_port(), **memory))
+        confined = parts.enter_context(rehearsal.confined(server.pid))
         ca = take_tls_only(server, folder)
         server.provision("recommendations")
         arns = cloud.make_secrets()
         master = json.dumps({"username": postgres.MASTER, "password": server.password})
+        boto3.client("secretsmanager").put_secret_value(SecretId=arns["MasterSecret"], SecretString=master)
         stand_ins = arns | {
             "Database.Endpoint.Address": RDS,
             "Database.Endpoint.Port": str(server.port),
-            "Database.MasterUserSecret.SecretArn": boto3.client("secretsmanager").create_secret(
-                Name="master", SecretString=master
-            )["ARN"],
         }
         made = cloud.create_stack("rehearsal", "ECSExpress", stand_ins)
-        stack.pack(folder / "release.tar.gz", ca)
+        release.pack("HEAD", folder / "release.tar.gz", ca.read_bytes())
         store = boto3.client("s3")
         for revision in (cloud.REVISION, LATER):
             store.upload_file(str(folder / "release.tar.gz"), made["Bucket"], f"releases/{revision}.tar.gz")
@@ -87,12 +91,11 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
         began = time.monotonic()
         machine = parts.enter_context(rehearsal.booted(folder, user_data, HOSTS, keys))
         chaos.figures.append(f"a machine installed from nothing in {time.monotonic() - began:.0f} s")
-        values = [
-            json.loads(secret_text(arn)) for arn in [*arns.values(), stand_ins["Database.MasterUserSecret.SecretArn"]]
-        ]
+        values = [json.loads(secret_text(arn)) for arn in arns.values()]
         passwords = {value["username"]: value["password"] for value in values}
-        yield SimpleNamespace(
+        world = SimpleNamespace(
             machine=machine,
+            confined=confined,
             server=server,
             made=made,
             queue=queue,
@@ -101,6 +104,9 @@ def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sim
             login=json.loads(secret_text(arns["LoginSecret"])),
             secrets=[value["password"] for value in values],
         )
+        served = parts.enter_context(rehearsal.metadata_service(lambda: world.user_data))
+        patch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", served)
+        yield world
 
 
 def secret_text(arn: str) -> str:
@@ -137,7 +143,12 @@ def refused(url: str) -> bool:
 
 def deliver(folder: Path, bucket: str) -> None:
     """Last night's logs; of an earlier day, logs with a header that nobody can use."""
-    sample.write(sample.make_world(), folder / "logs", [datetime.now(UTC).date() - timedelta(1)], EVENTS // 2)
+    sample.write(
+        sample.make_world(advertisers=100, products=PRODUCTS // 100),
+        folder / "logs",
+        [datetime.now(UTC).date() - timedelta(1)],
+        EVENTS // 2,
+    )
     store = boto3.client("s3")
     for log in sample.LOGS:
         file = folder / "logs" / YESTERDAY / log
@@ -209,7 +220,23 @@ def test_the_night_runs_by_itself_on_the_new_machine(world: SimpleNamespace) -> 
         f"a night of {EVENTS:,} events on a machine of 2 GiB: proportional memory at the peak {figure}; the whole "
         f"machine with its file cache {most:.0f} MiB, {killed} times at the limit"
     )
+    ((files, size),) = rows(
+        world, "SELECT temp_files, temp_bytes FROM pg_stat_database WHERE datname = current_database()"
+    )
+    run = wait_for(lambda: ended(signed_in(world).get("/api/v2/dags/recommendations/dagRuns").json()["dag_runs"]))
+    began, end = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
+    statistics = dict(line.split() for line in (world.confined / "memory.stat").read_text().splitlines())
+    limits = (world.confined / "memory.failcnt").read_text().strip()
+    chaos.figures.append(
+        f"PostgreSQL in 1 GiB, {PRODUCTS:,} products: the night took {(end - began).total_seconds():.0f} s; {files} "
+        f"temporary files, {size / 1e9:.1f} GB; {int(statistics['total_rss']) / 2**20:.0f} MiB of its memory are no file "
+        f"cache after it, {limits} times at the limit"
+    )
     assert sum(peak.highest.values()) < 1.2 * 2**30, figure
+
+
+def ended(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((run for run in runs if run["end_date"]), None)
 
 
 def test_nobody_reads_the_pages_without_the_login(world: SimpleNamespace) -> None:
@@ -260,7 +287,9 @@ def test_the_machine_reports_its_journal_and_the_age_of_the_publication(world: S
     )["events"]
     texts = [event["message"] for event in events]
     assert any(text.startswith("cloud-final: ") and "done:" in text for text in texts)
-    ages = [json.loads(text) for text in texts if text.startswith('{"hours_since_published_day"')]
+    figures = [json.loads(text) for text in texts if text.startswith('{"disk_used_percent"')]
+    ages = [figure for figure in figures if "hours_since_published_day" in figure]
+    assert 0 < figures[-1]["disk_used_percent"] < 100
     midnight = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC)
     assert ages[-1]["newest"] == YESTERDAY
     assert ages[-1]["hours_since_published_day"] == pytest.approx(
@@ -284,19 +313,21 @@ def test_a_service_that_is_killed_comes_back(world: SimpleNamespace) -> None:
 
 
 def test_upgrade_and_rollback_are_one_command_each(world: SimpleNamespace) -> None:
-    """The rollback also brings a password that was rotated meanwhile."""
+    """With the user data as they are now. The rollback also brings a password that was rotated meanwhile."""
+    world.user_data = world.user_data.replace("export DEBIAN_FRONTEND", "touch /run/changed; export DEBIAN_FRONTEND")
     parameters = boto3.client("ssm")
-    settings = parameters.get_parameter(Name="/rehearsal/settings")["Parameter"]["Value"]
+    settings = parameters.get_parameter(Name="/recommendations/rehearsal/settings")["Parameter"]["Value"]
 
     def switch_to(revision: str) -> None:
         text = settings.replace(cloud.REVISION, revision)
-        parameters.put_parameter(Name="/rehearsal/settings", Value=text, Overwrite=True)
-        world.machine.run("recommendations-install")
+        parameters.put_parameter(Name="/recommendations/rehearsal/settings", Value=text, Overwrite=True)
+        world.machine.run("sh", "-c", INSTALL)
         assert world.machine.run("readlink", "/opt/recommendations/current").strip().endswith(f"/{revision}")
         wait_for(lambda: running(world))
 
     began = time.monotonic()
     switch_to(LATER)
+    world.machine.run("test", "-e", "/run/changed")
     chaos.figures.append(f"upgrade on the machine with the same pins in {time.monotonic() - began:.0f} s")
     password = secrets.token_hex(24)
     value = json.dumps({"username": "recommendations_pipeline", "password": password})
@@ -326,7 +357,10 @@ def test_no_secret_lies_where_somebody_could_read_it(world: SimpleNamespace) -> 
         "secrets.env 600 root",
         "token_key 600 root",
     ]
-    shown = world.user_data + boto3.client("ssm").get_parameter(Name="/rehearsal/settings")["Parameter"]["Value"]
+    shown = (
+        world.user_data
+        + boto3.client("ssm").get_parameter(Name="/recommendations/rehearsal/settings")["Parameter"]["Value"]
+    )
     shown += json.dumps(boto3.client("cloudformation").describe_stacks(StackName="rehearsal")["Stacks"], default=str)
     answer = boto3.client("s3").list_objects_v2(Bucket=world.made["Bucket"], Prefix="airflow-logs/")
     for item in answer["Contents"]:

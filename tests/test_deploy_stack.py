@@ -1,57 +1,119 @@
 """`make deploy` and its companions, against moto; without an account nobody has seen them on AWS.
 
-moto creates the template as far as it goes (tests/cloud.py); Docker, which the build machines lack, is a script that
-writes down how it was called.
+moto creates the template as far as it goes (tests/cloud.py). Where it does not answer as AWS does, `Aws.answers` does:
+states that last, services that it lacks, failures. Docker, which the build machines lack, is a script that writes down
+how it was called; the machine's command and git are noted, and tested by themselves below.
 """
 
+import hashlib
+import io
 import json
-from collections.abc import Iterator
+import subprocess
+import tarfile
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import cloud
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from deploy import stack
+from deploy import express, formation, release, stack
+from deploy.formation import Refused
 from elt.settings import PROJECT
 
 pytestmark = [pytest.mark.model_blind, pytest.mark.filterwarnings("ignore:Tried to parse")]
-HEAD = "c" * 40
+HEAD, OLD = "c" * 40, "d" * 40
+ARN = "arn:aws:apprunner:us-east-1:123456789012:service/ads-api/0123"
+
+
+class Aws(SimpleNamespace):
+    """The account as the tests see it: `calls` of every operation, `told` of Docker, `run` on the machine."""
+
+    calls: list[tuple[str, dict[str, Any]]]
+    told: Path
+    run: list[str]
+    overrides: dict[str, list[Any]]
+
+    def answers(self, operation: str, *values: Any) -> None:
+        """What AWS answers to `Service.Operation`: the values in turn, the last for ever; exceptions are raised."""
+        self.overrides[operation] = list(values)
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        return [arguments for name, arguments in self.calls if name == operation]
+
+
+def refusal(operation: str, code: str, message: str = "no") -> ClientError:
+    """An error as the client of the service raises it."""
+    service, _, name = operation.partition(".")
+    client = boto3.client({"apprunner": "apprunner"}.get(service, service))
+    return client.exceptions.from_code(code)({"Error": {"Code": code, "Message": message}}, name)
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty account; yields the file of Docker's calls."""
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
+    """An empty account."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(stack, "LOOK_EVERY", 0)
-    monkeypatch.setattr(stack, "_head", lambda: HEAD)
-    monkeypatch.setattr(stack, "_clean_head", lambda: HEAD)
-    monkeypatch.setattr(stack, "_full", lambda revision: revision)
-    monkeypatch.setattr(stack, "CA", tmp_path / "rds.pem")
-    (tmp_path / "rds.pem").write_text("-----BEGIN CERTIFICATE-----\n")
-    docker, calls = tmp_path / "bin" / "docker", tmp_path / "docker.calls"
+    monkeypatch.setattr(formation, "LOOK_EVERY", 0)
+    found = Aws(calls=[], run=[], told=tmp_path / "docker.calls", overrides={})
+    docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
-    docker.write_text(f'#!/bin/sh\necho "$*" >>{calls}\n[ "$1" = login ] && cat >>{calls}.given\nexit 0\n')
+    docker.write_text(
+        f'#!/bin/sh\necho "$BUILDX_NO_DEFAULT_ATTESTATIONS $*" >>{found.told}\ncat >>{found.told}.$1\nexit 0\n'
+    )
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(release, "commit", lambda revision="": revision or HEAD)
+    monkeypatch.setattr(release, "pack", lambda revision, target, ca: target.write_bytes(revision.encode() + ca))
+    monkeypatch.setattr(release, "fetched", lambda url: b"3.3.1\n" if url.endswith("VERSION") else url.encode())
+    monkeypatch.setattr(formation, "run_on", lambda machine, command: found.run.append(command))
     with mock_aws():
+        asked = BaseClient._make_api_call
+
+        def answered(self: Any, operation: str, arguments: dict[str, Any]) -> Any:
+            name = f"{self.meta.service_model.service_name}.{operation}"
+            found.calls.append((name, arguments))
+            if not (values := found.overrides.get(name)):
+                return asked(self, operation, arguments)
+            value = values.pop(0) if len(values) > 1 else values[0]
+            if isinstance(value, Exception):
+                raise value
+            return value(arguments) if callable(value) else value
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", answered)
+        image = cloud.image()
+        found.answers("ssm.GetParameter", {"Parameter": {"Value": image}})
+        found.answers("ce.UpdateCostAllocationTagsStatus", {"Errors": []})
         secrets = cloud.make_secrets()
         boto3.client("rds").create_db_instance(
             DBInstanceIdentifier="ads-db", DBInstanceClass="db.t4g.micro", Engine="postgres", DeletionProtection=True
         )
-        apply = stack._apply
+        apply = formation.apply
 
         def apply_in_moto(name: str, changes: dict[str, str]) -> None:
-            wanted = stack._parameters(stack._stack(name) or {}) | changes
+            wanted = formation.parameters(formation.find(name) or {}) | changes
             stand_ins = secrets | {"Database": "ads-db"}
-            monkeypatch.setattr(stack, "template", lambda: cloud.for_moto(stand_ins, **wanted))
+            known = set(cloud.template()["Parameters"])
+            text = cloud.for_moto(stand_ins, **{key: value for key, value in wanted.items() if key in known})
+            monkeypatch.setattr(formation, "template", lambda: text)
             apply(name, changes)
+            found.run.append("apply " + " ".join(f"{key}={value[:7]}" for key, value in sorted(changes.items())))
 
-        monkeypatch.setattr(stack, "_apply", apply_in_moto)
-        yield calls
+        monkeypatch.setattr(formation, "apply", apply_in_moto)
+        yield found
+
+
+def held(name: str = "ads") -> dict[str, str]:
+    return formation.parameters(formation.described(name))
 
 
 def state_of_the_machine() -> str:
@@ -59,103 +121,541 @@ def state_of_the_machine() -> str:
     return found["State"]["Name"]
 
 
+def database(status: str) -> dict[str, Any]:
+    return {
+        "DBInstances": [
+            {"DBInstanceStatus": status, "DeletionProtection": True, "DBInstanceClass": "db.t4g.micro"},
+        ]
+    }
+
+
 def state_of_the_database() -> str:
     return boto3.client("rds").describe_db_instances()["DBInstances"][0]["DBInstanceStatus"]
 
 
-def test_from_an_empty_account_to_the_machine_and_the_image(aws: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stack.deploy("ads", {"NoticeEmail": "me@example.com"}, "")
-    known = stack.outputs("ads")
-    assert known
-    calls = aws.read_text().splitlines()
-    assert calls[0].startswith("build --platform linux/amd64")
-    assert calls[1].startswith("login --username AWS --password-stdin")
-    assert calls[2] == f"push {known['ImagesUri']}:{HEAD}"
-    keys = boto3.client("s3").list_objects_v2(Bucket=known["BucketName"])["Contents"]
-    assert [item["Key"] for item in keys] == [f"releases/{HEAD}.tar.gz"]
-    assert stack._parameters(stack._described("ads"))["Revision"] == HEAD
-    assert state_of_the_machine() == "running"
-    told = capsys.readouterr().out
-    assert "cost: about 40 to 75 US dollars a month" in told
-    given = Path(f"{aws}.given").read_text()
-    assert given not in told + aws.read_text()
-
-
-def test_deploying_again_upgrades_the_machine_and_an_old_revision_rolls_back(
-    aws: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stack.deploy("ads", {"NoticeEmail": "me@example.com"}, "")
-    run: list[str] = []
-    monkeypatch.setattr(stack, "_run_on", lambda machine, command: run.append(command))
-    push(stack.outputs("ads"), HEAD)
-    monkeypatch.setattr(stack, "_head", lambda: "d" * 40)
-    monkeypatch.setattr(stack, "_clean_head", lambda: "d" * 40)
-    stack.deploy("ads", {}, "")
-    assert stack._parameters(stack._described("ads"))["Revision"] == "d" * 40
-    assert stack._parameters(stack._described("ads"))["NoticeEmail"] == "me@example.com"
-    before = aws.read_text()
-    stack.deploy("ads", {}, HEAD)
-    assert stack._parameters(stack._described("ads"))["Revision"] == HEAD
-    assert aws.read_text() == before, "what is in ECR is not built again"
-    assert run == ["recommendations-install"] * 2
-
-
-def push(known: dict[str, str] | None, tag: str) -> None:
-    assert known
-    repository = known["ImagesUri"].partition("/")[2]
+def push(tag: str) -> None:
+    repository = formation.existing("ads")["ImagesUri"].partition("/")[2]
     manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"})
     boto3.client("ecr").put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
 
 
-def test_pause_stops_what_bills_by_the_hour_and_resume_starts_it(aws: Path, capsys: Any) -> None:
-    stack.deploy("ads", {}, "")
-    stack.pause("ads")
-    stack.pause("ads")
-    assert (state_of_the_machine(), state_of_the_database()) == ("stopped", "stopped")
-    made = {
-        item["LogicalResourceId"]
-        for item in boto3.client("cloudformation").list_stack_resources(StackName="ads")["StackResourceSummaries"]
-    }
-    assert "ApiExecutionRole" not in made
-    assert {"Machine", "Bucket"} <= made
-    with pytest.raises(stack.Refused, match="make resume STACK=ads"):
-        stack.deploy("ads", {}, "")
-    stack.status("ads")
-    assert "paused" in capsys.readouterr().out
-    stack.resume("ads")
-    assert (state_of_the_machine(), state_of_the_database()) == ("running", "available")
-
-
-def test_teardown_asks_and_says_what_it_keeps(
-    aws: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """moto cannot delete a network that it made, so the deletion itself is only noted."""
-    deleted: list[str] = []
-    monkeypatch.setattr(stack, "_delete", deleted.append)
-    stack.deploy("ads", {}, "")
-    bucket = (stack.outputs("ads") or {})["BucketName"]
-    with pytest.raises(stack.Refused, match="nothing was deleted"):
-        stack.teardown("ads", ask=lambda _: "yes")
-    assert deleted == []
-    stack.teardown("ads", ask=lambda _: "ads")
+def test_from_an_empty_account_to_the_machine_and_the_image(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.deploy("ads", {"NoticeEmail": "me@example.com"}, "")
+    known = formation.existing("ads")
+    calls = aws.told.read_text().splitlines()
+    assert calls[0].startswith("1 build --platform linux/amd64"), "without attestations, which would count as images"
+    assert calls[1].startswith("1 login --username AWS --password-stdin")
+    assert calls[2] == f"1 push {known['ImagesUri']}:{HEAD}"
+    keys = boto3.client("s3").list_objects_v2(Bucket=known["BucketName"])["Contents"]
+    assert [item["Key"] for item in keys] == [f"releases/{HEAD}.tar.gz"]
+    assert held()["Revision"] == held()["ApiRevision"] == HEAD
+    assert state_of_the_machine() == "running"
     told = capsys.readouterr().out
-    assert f"keeps the bucket {bucket}" in told
+    assert "US dollars a month" in told
+    given = Path(f"{aws.told}.login").read_text()
+    assert given not in told + aws.told.read_text()
+    assert aws.asked("iam.CreateServiceLinkedRole") == [{"AWSServiceName": "ecs.amazonaws.com"}]
+    assert [set(map(str, tags)) for tags in map(dict.values, aws.asked("cloudformation.CreateStack")[0]["Tags"])] == [
+        {"recommendations", "ads"}
+    ]
+
+
+def test_the_machine_migrates_before_the_new_api_is_started(aws: Aws) -> None:
+    stack.deploy("ads", {}, "")
+    push(HEAD)
+    aws.run.clear()
+    stack.deploy("ads", {}, OLD)
+    assert aws.run == [f"apply Revision={OLD[:7]}", stack.INSTALL, f"apply ApiRevision={OLD[:7]}"]
+
+
+def test_an_api_whose_machine_could_not_migrate_stays_as_it_is(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stack.deploy("ads", {}, "")
+    push(HEAD)
+
+    def fails(machine: str, command: str) -> None:
+        raise Refused("bash on i-1: Failed. Its last words:\nduplicate key")
+
+    monkeypatch.setattr(formation, "run_on", fails)
+    with pytest.raises(Refused, match="duplicate key"):
+        stack.deploy("ads", {}, OLD)
+    assert (held()["Revision"], held()["ApiRevision"]) == (OLD, HEAD)
+    stack.status("ads")
+    assert f"the API has {HEAD}: the last make deploy did not end" in capsys.readouterr().out
+
+
+def test_the_first_creation_leaves_the_database_unprotected_so_that_it_can_roll_back(aws: Aws) -> None:
+    conditions, protected = cloud.template()["Conditions"], cloud.template()["Resources"]["Database"]["Properties"]
+    assert protected["DeletionProtection"] == {"Fn::If": ["Protected", True, False]}
+    stack.deploy("ads", {}, "")
+    first, second, _ = (
+        {item["ParameterKey"]: item["ParameterValue"] for item in arguments["Parameters"]}
+        for name, arguments in aws.calls
+        if name in ("cloudformation.CreateStack", "cloudformation.UpdateStack")
+    )
+    defaults = {name: item["Default"] for name, item in cloud.template()["Parameters"].items()}
+    assert not cloud.holds("Protected", conditions, defaults | first)
+    assert cloud.holds("Protected", conditions, defaults | second)
+    assert cloud.holds("Protected", conditions, defaults | held() | {"Revision": ""}), "while the machine is replaced"
+
+
+@pytest.mark.parametrize(
+    ("state", "way_out"),
+    {
+        "ROLLBACK_COMPLETE": "make teardown STACK=ads",
+        "ROLLBACK_FAILED": "make teardown STACK=ads",
+        "CREATE_FAILED": "make teardown STACK=ads",
+        "DELETE_FAILED": "make teardown STACK=ads tries again",
+        "UPDATE_FAILED": "aws cloudformation rollback-stack --stack-name ads",
+        "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name ads",
+        "UPDATE_IN_PROGRESS": "again when make status says COMPLETE",
+    }.items(),
+)
+def test_every_state_that_takes_no_change_has_a_way_out(aws: Aws, state: str, way_out: str, capsys: Any) -> None:
+    """As AWS describes one whose creation failed: without outputs, so that nothing may be looked for in them."""
+    described = {"StackName": "ads", "StackId": "arn:ads", "StackStatus": state, "Parameters": []}
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [described]})
+    for command in (lambda: stack.deploy("ads", {}, ""), lambda: stack.pause("ads"), lambda: stack.machine("ads")):
+        with pytest.raises(Refused, match=f"ads is {state}.*{way_out}"):
+            command()
+    stack.status("ads")
+    assert state in capsys.readouterr().out
+
+
+def test_teardown_finds_the_database_of_a_stack_that_has_no_outputs(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {"StackName": "ads", "StackId": "arn:ads", "StackStatus": "ROLLBACK_FAILED"}
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [described]})
+    made = {"LogicalResourceId": "Database", "PhysicalResourceId": "ads-db", "ResourceStatus": "DELETE_FAILED"}
+    never = {"LogicalResourceId": "Machine", "ResourceStatus": "CREATE_FAILED"}
+    aws.answers("cloudformation.DescribeStackResources", {"StackResources": [made, never]})
+    deleted: list[str] = []
+    monkeypatch.setattr(formation, "delete", deleted.append)
+    stack.teardown("ads", ask=lambda _: "ads")
     assert deleted == ["ads"]
     assert boto3.client("rds").describe_db_instances()["DBInstances"][0]["DeletionProtection"] is False
 
 
-def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_told_with_its_reason_and_what_to_do(aws: Aws) -> None:
     stack.deploy("ads", {}, "")
-    look = stack._stack
+    reason = "Resource handler returned message: Unable to assume the service linked role"
+    failed = {
+        "EventId": "1",
+        "LogicalResourceId": "ApiOnExpress",
+        "ResourceStatus": "CREATE_FAILED",
+        "ResourceStatusReason": reason,
+        "Timestamp": datetime.now(UTC),
+    }
+    aws.answers("cloudformation.DescribeStackEvents", {"StackEvents": [failed]})
+    state = dict(formation.described("ads"))
+    rolled_back = {"Stacks": [state | {"StackStatus": "UPDATE_ROLLBACK_FAILED"}]}
+    aws.answers(
+        "cloudformation.DescribeStacks", {"Stacks": [state]}, {"Stacks": [state]}, {"Stacks": [state]}, rolled_back
+    )
+    with pytest.raises(Refused, match=f"ApiOnExpress: {reason}\n.*continue-update-rollback --stack-name ads"):
+        formation.apply("ads", {"ApiMost": "3"})
+
+
+def test_an_old_revision_rolls_back_and_what_is_in_ecr_is_not_built_again(aws: Aws) -> None:
+    stack.deploy("ads", {"NoticeEmail": "me@example.com"}, "")
+    push(HEAD)
+    stack.deploy("ads", {}, OLD)
+    assert held()["NoticeEmail"] == "me@example.com"
+    before = aws.told.read_text()
+    stack.deploy("ads", {}, HEAD)
+    assert held()["Revision"] == held()["ApiRevision"] == HEAD
+    assert aws.told.read_text() == before
+    assert aws.run.count(stack.INSTALL) == 3
+
+
+def test_a_newer_debian_replaces_the_machine_only_when_that_is_asked_for(aws: Aws) -> None:
+    """As AWS had it with the image as a parameter of SSM: replaced by any update, pausing included, and left dead."""
+    stack.deploy("ads", {}, "")
+    of_the_first = {name: held()[name] for name in ("AirflowImage", "AgentVersion", "AgentSha256")}
+    agent = "https://s3.us-east-1.amazonaws.com/amazon-ssm-us-east-1/3.3.1/debian_amd64/amazon-ssm-agent.deb"
+    assert of_the_first["AgentVersion"] == "3.3.1"
+    assert of_the_first["AgentSha256"] == hashlib.sha256(agent.encode()).hexdigest()
+    assert cloud.template()["Parameters"]["AirflowImage"]["Type"] == "String"
+    newer = [image["ImageId"] for image in boto3.client("ec2").describe_images(Owners=["amazon"])["Images"]][-1]
+    aws.answers("ssm.GetParameter", {"Parameter": {"Value": newer}})
+    stack.pause("ads")
+    stack.resume("ads")
+    stack.deploy("ads", {}, "")
+    assert held()["AirflowImage"] == of_the_first["AirflowImage"]
+    first = formation.existing("ads")["MachineId"]
+    stack.machine("ads")
+    assert held()["AirflowImage"] == newer
+    assert formation.existing("ads")["MachineId"] != first
+    assert held()["Revision"] == held()["ApiRevision"] == HEAD
+
+
+def test_a_machine_that_is_lost_is_told_and_made_anew(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.deploy("ads", {}, "")
+    lost = formation.existing("ads")["MachineId"]
+    boto3.client("ec2").terminate_instances(InstanceIds=[lost])
+    stack.status("ads")
+    assert f"{lost} is lost: make machine STACK=ads" in capsys.readouterr().out
+    with pytest.raises(Refused, match="is lost: make machine STACK=ads"):
+        stack.deploy("ads", {}, "")
+    stack.pause("ads")
+    stack.resume("ads")
+    assert "no machine: make machine STACK=ads" in capsys.readouterr().out
+    stack.machine("ads")
+    assert formation.existing("ads")["MachineId"] != lost
+
+
+def test_pause_stops_what_bills_by_the_hour_and_resume_starts_it(aws: Aws, capsys: Any) -> None:
+    stack.deploy("ads", {}, "")
+    stack.pause("ads")
+    stack.pause("ads")
+    assert (state_of_the_machine(), state_of_the_database()) == ("stopped", "stopped")
+    made = formation.resources("ads")
+    assert "ApiExecutionRole" not in made
+    assert {"Machine", "Bucket"} <= set(made)
+    with pytest.raises(Refused, match="make resume STACK=ads"):
+        stack.deploy("ads", {}, "")
+    told = capsys.readouterr().out
+    assert "Still billed" in told
+    stack.status("ads")
+    assert "paused" in capsys.readouterr().out
+    stack.resume("ads")
+    assert (state_of_the_machine(), state_of_the_database()) == ("running", "available")
+    assert aws.run[-1] == stack.RUNNING, "what the machine itself says"
+
+
+def test_a_database_that_is_backing_up_is_paused_when_it_has_done(aws: Aws) -> None:
+    stack.deploy("ads", {}, "")
+    states = ["backing-up", "backing-up", "available", "backing-up", "available", "stopping", "stopped"]
+    aws.answers("rds.DescribeDBInstances", *map(database, states))
+    aws.answers("rds.StopDBInstance", refusal("rds.StopDBInstance", "InvalidDBInstanceState"), {})
+    stack.pause("ads")
+    assert len(aws.asked("rds.StopDBInstance")) == 2, "refused while it backs up, asked again"
+    assert len(aws.asked("rds.DescribeDBInstances")) == len(states)
+
+
+def test_a_database_that_does_not_stop_is_told(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.deploy("ads", {}, "")
+    monkeypatch.setattr(stack, "LONGEST_WAIT", 0.05)
+    aws.answers("rds.DescribeDBInstances", database("backing-up"))
+    with pytest.raises(Refused, match="the database ads-db is not stopped after"):
+        stack.pause("ads")
+    aws.answers("rds.DescribeDBInstances", database("storage-full"))
+    with pytest.raises(Refused, match=r"storage-full: docs/runbook.md"):
+        stack.pause("ads")
+
+
+def test_an_app_runner_service_that_is_paused_already_does_not_keep_the_database_running(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.deploy("ads", {"ApiHosting": "AppRunner"}, "")
+    there = formation.existing
+    monkeypatch.setattr(stack, "existing", lambda name: there(name) | {"AppRunnerArn": ARN})
+    monkeypatch.setattr(stack, "outputs", lambda found: formation.outputs(found) | {"AppRunnerArn": ARN})
+    invalid = refusal("apprunner.PauseService", "InvalidStateException")
+
+    def service(*states: str) -> list[dict[str, Any]]:
+        return [{"Service": {"Status": state}} for state in states]
+
+    aws.answers("apprunner.DescribeService", *service("PAUSED"))
+    aws.answers("apprunner.PauseService", invalid)
+    stack.pause("ads")
+    assert (state_of_the_machine(), state_of_the_database()) == ("stopped", "stopped")
+    assert not aws.asked("apprunner.PauseService")
+    aws.answers("apprunner.DescribeService", *service("PAUSED", "OPERATION_IN_PROGRESS", "RUNNING"))
+    aws.answers("apprunner.ResumeService", {})
+    stack.resume("ads")
+    aws.answers("apprunner.DescribeService", *service("RUNNING", "OPERATION_IN_PROGRESS", "PAUSED"))
+    aws.answers("apprunner.PauseService", {})
+    stack.pause("ads")
+    assert len(aws.asked("apprunner.PauseService")) == 1
+
+
+def test_teardown_asks_and_says_what_it_keeps(
+    aws: Aws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto cannot delete a network that it made, so the deletion itself is only noted."""
+    deleted: list[str] = []
+    monkeypatch.setattr(formation, "delete", deleted.append)
+    monkeypatch.setattr(formation, "resources", lambda name: {"Bucket": "logs", "Database": "ads-db"})
+    stack.deploy("ads", {}, "")
+    with pytest.raises(Refused, match="nothing was deleted"):
+        stack.teardown("ads", ask=lambda _: "yes")
+    assert deleted == []
+    boto3.client("logs").create_log_group(logGroupName="/aws/rds/instance/ads-db/postgresql")
+    stack.pause("ads")
+    stack.teardown("ads", ask=lambda _: "ads")
+    told = capsys.readouterr().out
+    assert "keeps the bucket logs" in told
+    assert "it is started for its last snapshot" in told, "a stopped one leaves none"
+    assert "DatabaseSnapshot=NAME" in told
+    assert deleted == ["ads"]
+    assert boto3.client("rds").describe_db_instances()["DBInstances"][0]["DeletionProtection"] is False
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/rds")["logGroups"]
+    assert groups == [], "it would outlive the stack"
+
+
+def test_what_rds_logs_is_not_kept_for_ever(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = "/aws/rds/instance/ads-db/postgresql"
+    boto3.client("logs").create_log_group(logGroupName=group)
+    monkeypatch.setattr(formation, "resources", lambda name: {"Database": "ads-db"})
+    stack.deploy("ads", {}, "")
+    (found,) = boto3.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert found["retentionInDays"] == 30
+
+
+def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.deploy("ads", {}, "")
+    look = formation.find
     answers = iter([look("ads"), None])
-    monkeypatch.setattr(stack, "_stack", lambda _: next(answers))
-    with pytest.raises(stack.Refused, match="there is no stack ads"):
+    monkeypatch.setattr(formation, "find", lambda _: next(answers))
+    with pytest.raises(Refused, match="there is no stack ads"):
         stack.teardown("ads", ask=lambda _: "ads")
 
 
-def test_mistakes_are_answered_with_what_would_be_right(
-    aws: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize(
+    ("before", "given", "words"),
+    [
+        ({}, {"ApiHosting": "AppRunner", "ApiNetworks": ""}, "need ApiHosting=ECSExpress"),
+        ({}, {"ApiDomain": "ads.example"}, "ApiDomain and ApiCertificate belong together"),
+        ({}, {"Paused": "true"}, "Paused: these are set by"),
+        ({}, {"Backups": "7"}, "no parameter Backups; the parameters are .*BackupDays"),
+        ({"PostgresVersion": "18"}, {"PostgresVersion": "17"}, "PostgreSQL goes forward only; ads has 18"),
+        ({"NoticeEmail": ""}, {"DatabaseSnapshot": "last"}, "DatabaseSnapshot is for a new stack"),
+        ({"NoticeEmail": ""}, {"Zones": "us-east-1c,us-east-1d"}, "Zones is for a new stack"),
+        ({"NoticeEmail": ""}, {"ApiNetworks": ""}, "the API gets another address: make pause STACK=ads"),
+    ],
+)
+def test_what_aws_would_find_out_late_is_refused_at_once(
+    aws: Aws, before: dict[str, str], given: dict[str, str], words: str
 ) -> None:
+    if before:
+        stack.deploy("ads", before, "")
+    aws.run.clear()
+    with pytest.raises(Refused, match=words):
+        stack.deploy("ads", given, "")
+    assert aws.run == []
+
+
+def test_app_runner_is_refused_where_it_is_not(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    with pytest.raises(Refused, match=r"App Runner is not in eu-north-1, but in ap-northeast-1, .*us-west-2"):
+        stack.deploy("ads", {"ApiHosting": "AppRunner"}, "")
+
+
+def test_the_zones_are_two_that_have_the_machine(aws: Aws) -> None:
+    """us-east-1 has a zone without any t3: the first two by the alphabet are not always right."""
+    offers = [{"InstanceType": "t3.small", "Location": f"us-east-1{zone}"} for zone in "fbd"]
+    aws.answers("ec2.DescribeInstanceTypeOfferings", {"InstanceTypeOfferings": offers})
+    assert stack._zones({}) == {"Zones": "us-east-1b,us-east-1d"}
+    aws.answers("ec2.DescribeInstanceTypeOfferings", {"InstanceTypeOfferings": offers[:1]})
+    with pytest.raises(Refused, match=r"us-east-1 has t3.small in fewer than two zones: us-east-1f"):
+        stack._zones({})
+
+
+def test_an_account_that_has_the_role_of_ecs_needs_no_other(aws: Aws) -> None:
+    taken = "Service role name AWSServiceRoleForECS has been taken in this account, please try a different suffix."
+    aws.answers("iam.CreateServiceLinkedRole", refusal("iam.CreateServiceLinkedRole", "InvalidInput", taken))
+    stack._prepare_account()
+    aws.answers("iam.CreateServiceLinkedRole", refusal("iam.CreateServiceLinkedRole", "AccessDenied"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stack._prepare_account()
+
+
+def test_a_budget_that_sees_nothing_is_told(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    stack._count_by_tag()
+    assert capsys.readouterr().out == ""
+    errors = {"Errors": [{"TagKey": "recommendations", "Code": "TagKeysNotFoundException", "Message": "no"}]}
+    aws.answers("ce.UpdateCostAllocationTagsStatus", errors)
+    stack._count_by_tag()
+    assert "the budget sees nothing yet" in capsys.readouterr().out
+    aws.answers("ce.UpdateCostAllocationTagsStatus", refusal("ce.X", "AccessDeniedException"))
+    stack._count_by_tag()
+    assert "in its management account" in capsys.readouterr().out
+
+
+def words_of(status: str, output: str = "", error: str = "") -> dict[str, str]:
+    return {"Status": status, "StandardOutputContent": output, "StandardErrorContent": error}
+
+
+@pytest.fixture
+def run_on(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The real one; the account's fixture only notes what would be run."""
+    real = formation.run_on
+    request.getfixturevalue("aws")
+    return real
+
+
+def test_the_machine_is_waited_for_and_speaks_for_itself(run_on: Callable[..., None], aws: Aws) -> None:
+    offline = refusal("ssm.SendCommand", "InvalidInstanceId")
+    aws.answers("ssm.SendCommand", offline, offline, {"Command": {"CommandId": "1"}})
+    unknown = refusal("ssm.GetCommandInvocation", "InvocationDoesNotExist")
+    aws.answers("ssm.GetCommandInvocation", unknown, words_of("InProgress"), words_of("Success"))
+    run_on("i-1", stack.INSTALL)
+    lines = aws.asked("ssm.SendCommand")[0]["Parameters"]["commands"]
+    assert lines == stack.INSTALL.splitlines()
+    aws.answers("ssm.SendCommand", {"Command": {"CommandId": "1"}})
+    aws.answers(
+        "ssm.GetCommandInvocation", words_of("Failed", "settings, databases\n", "deploy.machine: no space left\n")
+    )
+    with pytest.raises(
+        Refused, match=r"on i-1: Failed. Its last words:\nsettings, databases\ndeploy.machine: no space"
+    ):
+        run_on("i-1", stack.INSTALL)
+
+
+def test_a_machine_whose_agent_never_comes_is_told_with_its_console(run_on: Callable[..., None], aws: Aws) -> None:
+    aws.answers("ssm.SendCommand", refusal("ssm.SendCommand", "InvalidInstanceId"))
+    aws.answers("ec2.GetConsoleOutput", {"Output": "\n".join(map(str, range(50))) + "\nno SSM agent: tried https://s3"})
+    with pytest.raises(Refused, match="did not come online") as raised:
+        run_on("i-1", stack.INSTALL, online_within=0)
+    assert "\n40\n" in str(raised.value)
+    assert str(raised.value).endswith("no SSM agent: tried https://s3")
+    assert "make machine" in str(raised.value)
+
+
+def test_the_machine_is_upgraded_by_the_user_data_as_they_are_now(tmp_path: Path) -> None:
+    """As the agent's shell runs it; the metadata service is played by a curl that knows its two requests."""
+    curl = tmp_path / "curl"
+    curl.write_text(
+        '#!/bin/sh\ncase "$*" in *"-X PUT"*/latest/api/token) echo token;;\n'
+        '*"X-aws-ec2-metadata-token: token"*/latest/user-data) echo "echo new; exit $STATUS" >/run/user-data;;\n'
+        "*) exit 7;; esac\n"
+    )
+    curl.chmod(0o755)
+    script = stack.INSTALL.replace("/run/user-data", str(tmp_path / "user-data"))
+    curl.write_text(curl.read_text().replace("/run/user-data", str(tmp_path / "user-data")))
+
+    def run(status: int) -> subprocess.CompletedProcess[str]:
+        given = {"PATH": f"{tmp_path}:/usr/bin:/bin", "STATUS": str(status)}
+        return subprocess.run(["sh", "-c", script], env=given, capture_output=True, text=True, check=False)
+
+    assert run(0).stdout == "new\nthe machine runs the release\n"
+    assert run(3).returncode == 3
+    curl.write_text("#!/bin/sh\nexit 7\n")
+    assert run(0).returncode == 7, "without the metadata service nothing old is run"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit, and a change on top that is not committed."""
+    for command in (["init", "-q"], ["config", "user.email", "a@b.c"], ["config", "user.name", "a"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    (tmp_path / "api.py").write_text("committed\n")
+    for command in (["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    (tmp_path / "api.py").write_text("not committed\n")
+    (tmp_path / "secret.env").write_text("not committed\n")
+    monkeypatch.setattr(release, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def test_a_revision_is_shipped_as_it_was_committed_whatever_lies_in_the_tree(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"commit or stash first:\n.*api.py"):
+        release.commit()
+    head = release.commit("HEAD")
+    assert len(head) == 40
+    with pytest.raises(Refused, match="git knows no revision 'nonsense'"):
+        release.commit("nonsense")
+    release.pack(head, tmp_path / "x.tar.gz", b"authorities")
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        found = {item.name: archive.extractfile(item) for item in archive if item.isreg()}
+        assert {name: file.read() for name, file in found.items() if file} == {
+            "api.py": b"committed\n",
+            "deploy/ca/rds.pem": b"authorities",
+        }
+        assert {(item.uid, item.gid, item.mode & 0o444) for item in archive} == {(0, 0, 0o444)}
+
+
+def test_a_second_region_gets_its_own_authorities(monkeypatch: pytest.MonkeyPatch, aws: Aws) -> None:
+    stack.deploy("ads", {}, "")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    boto3.client("s3").create_bucket(Bucket="b", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    release.upload("b", HEAD)
+    body = boto3.client("s3").get_object(Bucket="b", Key=f"releases/{HEAD}.tar.gz")["Body"].read().decode()
+    assert body.endswith("truststore.pki.rds.amazonaws.com/eu-west-1/eu-west-1-bundle.pem")
+
+
+def test_what_aws_does_not_give_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"body"))
+    assert release.fetched("https://a") == b"body"
+
+    def fails(url: str, timeout: float) -> None:
+        raise OSError("timed out")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fails)
+    with pytest.raises(Refused, match="https://a is not to be had from here: timed out"):
+        release.fetched("https://a")
+
+
+def test_the_api_admits_the_networks_that_are_named_and_nobody_else(aws: Aws) -> None:
+    ec2 = boto3.client("ec2")
+    network = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="balancer", Description="of Express Mode", VpcId=network)["GroupId"]
+    everyone = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[everyone])
+
+    def admitted() -> set[str]:
+        (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        return {item["CidrIp"] for rule in found["IpPermissions"] for item in rule["IpRanges"]}
+
+    arn = f"arn:aws:ec2:us-east-1:123456789012:security-group/{group}"
+    for networks in ("0.0.0.0/0", "192.0.2.0/24,198.51.100.7/32", "198.51.100.7/32", "0.0.0.0/0"):
+        for _ in range(2):
+            express.settle({"ExpressGroups": arn}, {"ApiNetworks": networks})
+            assert admitted() == set(networks.split(","))
+    express.settle({"ExpressGroups": arn}, {"ApiNetworks": ""})
+    assert admitted() == {"0.0.0.0/0"}, "in the VPC the load balancer has no public address"
+    (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    assert len(found["IpPermissionsEgress"]) == 1, "what it sends is not touched"
+
+
+def test_a_deployment_is_undone_for_5xx_only(aws: Aws) -> None:
+    """The alarm as AWS documents it: 4xx and 5xx over 1 % at 2 of 3 minutes. Its exact form was not seen."""
+
+    def counted(name: str, identifier: str) -> dict[str, Any]:
+        where = [{"Name": "LoadBalancer", "Value": "app/ecs-express/1"}]
+        metric = {"Namespace": "AWS/ApplicationELB", "MetricName": name, "Dimensions": where}
+        return {"Id": identifier, "ReturnData": False, "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}
+
+    names = ("HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count", "RequestCount")
+    share = {"Id": "share", "Expression": "100 * (m0 + m1) / m2", "ReturnData": True, "Label": "share"}
+    cloudwatch = boto3.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="express-rollback",
+        Metrics=[*(counted(name, f"m{n}") for n, name in enumerate(names)), share],
+        EvaluationPeriods=3,
+        DatapointsToAlarm=2,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:express-rollback"
+    for _ in range(2):
+        express.watch_5xx({"ExpressAlarms": arn})
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=["express-rollback"])["MetricAlarms"]
+        watched = [item["MetricStat"]["Metric"]["MetricName"] for item in alarm["Metrics"] if "MetricStat" in item]
+        assert Counter(watched) == {"HTTPCode_Target_5XX_Count": 2, "RequestCount": 1}
+        assert (alarm["Threshold"], alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 2, 3)
+    express.watch_5xx({})
+
+
+def test_the_load_balancer_answers_to_the_domain_too(aws: Aws) -> None:
+    rule = "arn:aws:elasticloadbalancing:us-east-1:123456789012:listener-rule/app/x/1/2/3"
+    host = {"Field": "host-header", "Values": ["x.ecs.aws"], "HostHeaderConfig": {"Values": ["x.ecs.aws"]}}
+    path = {"Field": "path-pattern", "Values": ["/*"], "PathPatternConfig": {"Values": ["/*"]}}
+    aws.answers("elbv2.DescribeRules", {"Rules": [{"Conditions": [host, path]}]})
+    aws.answers("elbv2.ModifyRule", {})
+    # moto's fixture names the service by its endpoint.
+    for name in ("DescribeRules", "ModifyRule"):
+        aws.overrides[f"elasticloadbalancingv2.{name}"] = aws.overrides[f"elbv2.{name}"]
+    express.answer_to(rule, "ads.example")
+    ((_, changed),) = [call for call in aws.calls if call[0].endswith(".ModifyRule")]
+    assert {"Field": "host-header", "HostHeaderConfig": {"Values": ["x.ecs.aws", "ads.example"]}} in changed[
+        "Conditions"
+    ]
+    assert {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}} in changed["Conditions"]
+
+
+def test_mistakes_are_answered_with_what_would_be_right(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     for arguments, words in {
         ("status", "ads"): "there is no stack ads in us-east-1; make deploy STACK=ads makes one",
         ("status", "Ads_1"): "a stack is named like ads-prod",
@@ -168,15 +668,9 @@ def test_mistakes_are_answered_with_what_would_be_right(
             code = wrong.code
         assert code == (1 if words.startswith("there") else 2)
         assert words in capsys.readouterr().err
-    stack.deploy("ads", {}, "")
-    monkeypatch.setattr(stack, "_head", lambda: "e" * 40)
-    with pytest.raises(stack.Refused, match="git checkout it"):
-        stack.deploy("ads", {}, "f" * 40)
-    keys = boto3.client("s3").list_objects_v2(Bucket=(stack.outputs("ads") or {})["BucketName"])["Contents"]
-    assert [item["Key"] for item in keys] == [f"releases/{HEAD}.tar.gz"], "what is checked out is not that revision"
 
 
 def test_every_target_of_the_makefile_reaches_its_command() -> None:
     makefile = (PROJECT / "Makefile").read_text()
-    for target in ("deploy", "image", "status", "pause", "resume", "teardown"):
+    for target in ("deploy", "image", "machine", "status", "pause", "resume", "teardown"):
         assert f"\n{target}: setup ## " in makefile

@@ -1,5 +1,7 @@
 """The template, as far as it can be checked without an account."""
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -31,6 +33,11 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
     return {name: item["Properties"] for name, item in RESOURCES.items() if item["Type"] == kind}
 
 
+def holds(condition: str | None, region: str = "us-east-1", **given: str) -> bool:
+    defaults = {name: item["Default"] for name, item in TEMPLATE["Parameters"].items()}
+    return cloud.holds(condition, TEMPLATE["Conditions"], defaults | given, region)
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
@@ -40,9 +47,11 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_cfn_lint_finds_nothing_and_no_rule_is_suppressed() -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), cloud.TEMPLATE], capture_output=True, text=True, check=False
-    )
+    """In none of AWS's commercial regions: some lack Budgets, most lack App Runner."""
+    regions = boto3.Session().get_available_regions("cloudformation")
+    assert len(regions) > 30
+    command = [Path(sys.executable).with_name("cfn-lint"), "--regions", *regions, "--", cloud.TEMPLATE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     assert "cfn-lint" not in cloud.TEMPLATE.read_text()
     assert "cfn-lint" not in TEMPLATE.get("Metadata", {})
@@ -57,8 +66,8 @@ def test_it_fits_into_one_request() -> None:
 @pytest.mark.filterwarnings("ignore:Tried to parse")
 def test_moto_creates_it_but_for_what_is_listed(aws: None, hosting: str) -> None:
     made = cloud.create_stack("ads", hosting, cloud.make_secrets())
-    others = {"ECSExpress": ("OnAppRunner",), "AppRunner": ("OnExpress",)}[hosting]
-    wanted = {name for name, item in RESOURCES.items() if item.get("Condition") not in others}
+    given = {"Revision": cloud.REVISION, "ApiRevision": cloud.REVISION, "ApiHosting": hosting, "NoticeEmail": "x"}
+    wanted = {name for name, item in RESOURCES.items() if holds(item.get("Condition"), **given)}
     assert wanted - set(made) == set(cloud.NOT_IN_MOTO) & wanted
     assert not set(cloud.NOT_IN_MOTO) & set(made)
     machine = boto3.client("ec2").describe_instances(InstanceIds=[made["Machine"]])["Reservations"][0]["Instances"][0]
@@ -89,6 +98,13 @@ def test_without_a_revision_it_is_the_ground_only(aws: None) -> None:
     assert {"Network", "Bucket", "Images", "MachineSettings"} <= set(made)
 
 
+WITHOUT_RESOURCE = {
+    "SystemsManager": "sessions and commands: the agent's actions know no resource",
+    "Alarms": "cloudwatch:DescribeAlarms knows none",
+}
+"""Statements about `*`, and why."""
+
+
 def test_nobody_may_do_anything_to_everything() -> None:
     """Own policies name their resources and actions. AWS's managed ones are used where AWS knows no resource."""
     managed = set()
@@ -101,12 +117,22 @@ def test_nobody_may_do_anything_to_everything() -> None:
                 assert "*" not in action, (name, action)
             for resource in as_list(statement["Resource"]):
                 text = json.dumps(resource)
+                if statement.get("Sid") in WITHOUT_RESOURCE:
+                    continue
                 assert re.fullmatch(r'\{"Fn::Sub": "\$\{Bucket\.Arn\}/[a-z-]+/\*"\}', text) or "*" not in text, name
         for policy in properties.get("ManagedPolicyArns", []):
             if "Fn::Sub" in policy:
                 managed.add(policy["Fn::Sub"].rpartition("/")[2])
+    actions = {
+        action
+        for statement in RESOURCES["MachineRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+    }
+    assert "ssm:GetParameter" in actions
+    assert not {"ssm:GetParameters", "ssm:GetParametersByPath"} & actions, (
+        "of the whole account, as AWS's own policy has"
+    )
     assert managed == {
-        "AmazonSSMManagedInstanceCore",  # sessions: ssmmessages:* and ec2messages:* know no resource
         "AWSAppRunnerServicePolicyForECRAccess",  # ecr:GetAuthorizationToken knows no resource
         "AmazonECSTaskExecutionRolePolicy",  # likewise
         "AmazonECSInfrastructureRoleforExpressGatewayServices",  # what Express Mode makes is not named beforehand
@@ -145,11 +171,7 @@ def test_the_database_is_encrypted_takes_tls_only_and_survives_the_stack() -> No
 def test_the_defaults_are_those_of_the_free_plan() -> None:
     defaults = {name: item.get("Default") for name, item in TEMPLATE["Parameters"].items()}
     assert (defaults["AirflowInstanceType"], defaults["DatabaseInstanceClass"]) == ("t3.small", "db.t4g.micro")
-    assert (defaults["DatabaseStorage"], defaults["PostgresVersion"], defaults["DeletionProtection"]) == (
-        20,
-        "17",
-        "true",
-    )
+    assert (defaults["DatabaseStorage"], defaults["PostgresVersion"], defaults["MultiAz"]) == (20, "17", "false")
     assert None not in defaults.values(), "make deploy needs a stack's name and nothing else"
 
 
@@ -158,8 +180,10 @@ def test_every_password_is_generated_and_none_is_shown() -> None:
     for name, secret in of_type("AWS::SecretsManager::Secret").items():
         assert "SecretString" not in secret, name
         assert secret["GenerateSecretString"]["PasswordLength"] == 43
-    assert RESOURCES["Database"]["Properties"]["ManageMasterUserPassword"] is True
-    assert "resolve:secretsmanager" not in cloud.TEMPLATE.read_text()
+    # Not RDS's to manage: such a one is bound to its instance, and allows neither replicas nor blue/green.
+    assert "ManageMasterUserPassword" not in RESOURCES["Database"]["Properties"]
+    resolved = re.findall(r"\{\{resolve:secretsmanager:.*?\}\}", cloud.TEMPLATE.read_text())
+    assert resolved == ["{{resolve:secretsmanager:${MasterSecret}:SecretString:password}}"]
     assert not [name for name in TEMPLATE["Parameters"] if "password" in name.lower()]
     variables = express_variables()
     assert "PGPASSWORD" not in variables
@@ -187,15 +211,152 @@ def test_both_hostings_run_the_same_image_in_the_same_way() -> None:
 
 def test_every_alarm_and_the_budget_tell_the_topic() -> None:
     alarms = of_type("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {"NoPublicationToday", "DatabaseIsFull", "AppRunnerErrors", "ExpressErrors"}
+    assert set(alarms) == {
+        *(
+            "NoPublicationToday",
+            "MachineIsDown",
+            "MachineDiskIsFull",
+            "AppRunnerErrors",
+            "ExpressErrors",
+            "ExpressIsAway",
+        ),
+        *("DatabaseIsFull", "DatabaseIsBusy", "DatabaseMemoryIsShort", "DatabaseConnectionsAreMany"),
+    }
     for alarm in alarms.values():
-        assert alarm["AlarmActions"] == [{"Ref": "Notices"}]
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Notices"}]
     assert alarms["NoPublicationToday"]["TreatMissingData"] == "breaching"
-    metric = RESOURCES["PublicationAge"]["Properties"]["MetricTransformations"][0]
-    for name in ("Namespace", "MetricName"):
-        assert metric[f"Metric{name.removeprefix('Metric')}"] == alarms["NoPublicationToday"][name]
+    for name, of in (("PublicationAge", "NoPublicationToday"), ("MachineDisk", "MachineDiskIsFull")):
+        metric = RESOURCES[name]["Properties"]["MetricTransformations"][0]
+        assert (metric["MetricNamespace"], metric["MetricName"]) == (alarms[of]["Namespace"], alarms[of]["MetricName"])
     for notice in RESOURCES["Budget"]["Properties"]["NotificationsWithSubscribers"]:
         assert notice["Subscribers"] == [{"SubscriptionType": "SNS", "Address": {"Ref": "Notices"}}]
+
+
+def test_an_alarm_that_lasts_is_told_again() -> None:
+    """The loop as Step Functions would go through it; not seen on AWS."""
+    rule = RESOURCES["Ringing"]["Properties"]
+    assert rule["EventPattern"]["detail"]["state"] == {"value": ["ALARM"]}
+    assert rule["Targets"][0]["Arn"] == {"Ref": "Repeating"}
+    states = RESOURCES["Repeating"]["Properties"]["Definition"]["States"]
+    assert states["Wait"]["Seconds"] == 4 * 3600
+    assert (states["Wait"]["Next"], states["Look"]["Next"], states["Tell"]["Next"]) == ("Look", "Does it last", "Wait")
+    (lasts,) = states["Does it last"]["Choices"]
+    assert (lasts["Variable"], lasts["IsPresent"], lasts["Next"]) == ("$.found.MetricAlarms[0]", True, "Tell")
+    assert states["Look"]["Parameters"]["StateValue"] == "ALARM"
+    assert states["Tell"]["Parameters"]["TopicArn"] == {"Ref": "Notices"}
+
+
+def test_the_budget_is_of_this_stack_only_and_above_its_price() -> None:
+    budget = RESOURCES["Budget"]["Properties"]["Budget"]
+    assert budget["CostFilters"] == {"TagKeyValue": [{"Fn::Sub": "user:recommendations$${AWS::StackName}"}]}
+    price = 80
+    assert 0.8 * TEMPLATE["Parameters"]["MonthlyBudget"]["Default"] > price
+    assert not holds("BudgetsRegion", region="eu-north-1")
+    assert holds("BudgetsRegion", region="sa-east-1")
+
+
+def test_the_instances_of_the_api_leave_connections_to_the_others() -> None:
+    """A db.t4g.micro takes about 80; every instance of the API has 9, Airflow and its tasks 20."""
+    assert RESOURCES["ApiScaling"]["Properties"]["MaxSize"] == {"Ref": "ApiMost"}
+    assert RESOURCES["ApiOnExpress"]["Properties"]["ScalingTarget"]["MaxTaskCount"] == {"Ref": "ApiMost"}
+    assert TEMPLATE["Parameters"]["ApiMost"]["Default"] * 2 * 9 + 20 < 80, "while two versions run"
+
+
+def test_what_is_kept_fits_into_the_storage_that_may_grow() -> None:
+    """36 MB a day at 800 advertisers, as docs/performance.md has it."""
+    defaults = {name: item["Default"] for name, item in TEMPLATE["Parameters"].items()}
+    assert defaults["KeepDays"] * 0.036 * 1.2 < defaults["DatabaseStorageMost"]
+    assert RESOURCES["Database"]["Properties"]["MaxAllocatedStorage"] == {"Ref": "DatabaseStorageMost"}
+    assert "KEEP_DAYS=${KeepDays}\n" in RESOURCES["MachineSettings"]["Properties"]["Value"]["Fn::Sub"]
+
+
+def test_a_new_stack_can_start_from_a_snapshot() -> None:
+    """Which brings its own names; the password is the new stack's."""
+    database = RESOURCES["Database"]["Properties"]
+    nothing = {"Ref": "AWS::NoValue"}
+    assert database["DBSnapshotIdentifier"] == {"Fn::If": ["FromSnapshot", {"Ref": "DatabaseSnapshot"}, nothing]}
+    assert database["DBName"] == {"Fn::If": ["FromSnapshot", nothing, "recommendations"]}
+    assert database["MasterUsername"] == {"Fn::If": ["FromSnapshot", nothing, "recommendations_owner"]}
+    assert database["MasterUserPassword"]
+
+
+def test_the_next_major_version_of_postgresql_may_be_installed() -> None:
+    assert RESOURCES["Database"]["Properties"]["AllowMajorVersionUpgrade"] is True
+    assert RESOURCES["DatabaseParameters"]["Properties"]["Family"] == {"Fn::Sub": "postgres${PostgresVersion}"}
+
+
+def test_no_name_begins_with_the_stacks_where_aws_reserves_names() -> None:
+    """A parameter /awsome/settings or /ssm-ads/settings is refused."""
+    assert RESOURCES["MachineSettings"]["Properties"]["Name"] == {
+        "Fn::Sub": "/recommendations/${AWS::StackName}/settings"
+    }
+
+
+def test_the_address_has_one_scheme_whether_express_mode_gives_one_or_not() -> None:
+    (_, otherwise) = TEMPLATE["Outputs"]["ApiUrl"]["Value"]["Fn::If"][1:]
+    joined = otherwise["Fn::If"][2]["Fn::Join"][1]
+    assert joined[0] == "https://"
+    separator, parts = joined[1]["Fn::Join"]
+    for endpoint in ("ads.ecs.us-east-1.on.aws", "https://ads.ecs.us-east-1.on.aws"):
+        split = endpoint.split(parts["Fn::Split"][0])
+        assert joined[0] + separator.join(split) == "https://ads.ecs.us-east-1.on.aws"
+
+
+def test_an_api_for_the_vpc_only_is_in_private_subnets_with_what_it_needs_there() -> None:
+    private = {"ApiRevision": "a", "ApiNetworks": ""}
+    made = {name for name, item in RESOURCES.items() if item.get("Condition") == "ExpressInVpc"}
+    assert {RESOURCES[name]["Type"] for name in made} == {"AWS::EC2::VPCEndpoint", "AWS::EC2::SecurityGroup"}
+    assert holds("ExpressInVpc", **private)
+    assert not holds("ExpressInVpc", ApiRevision="a")
+    services = {item["ServiceName"]["Fn::Sub"].partition("}.")[2] for item in of_type("AWS::EC2::VPCEndpoint").values()}
+    assert services == {"s3", "ecr.api", "ecr.dkr", "logs", "secretsmanager"}
+    (condition, in_vpc, _) = RESOURCES["ApiOnExpress"]["Properties"]["NetworkConfiguration"]["Subnets"]["Fn::If"]
+    assert (condition, in_vpc) == ("ExpressInVpc", [{"Ref": "PrivateSubnetA"}, {"Ref": "PrivateSubnetB"}])
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse")
+def test_the_agent_is_installed_first_and_only_if_it_is_what_was_seen(aws: None, tmp_path: Path) -> None:
+    """The user data's own lines up to Debian's packages, in a folder; curl and dpkg are noted."""
+    agent = b"the package"
+    digest = hashlib.sha256(agent).hexdigest()
+    made = cloud.create_stack("ads", "ECSExpress", cloud.make_secrets(), AgentVersion="3.3.1", AgentSha256=digest)
+    answer = boto3.client("ec2").describe_instance_attribute(InstanceId=made["Machine"], Attribute="userData")
+    script = base64.b64decode(answer["UserData"]["Value"]).decode()
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    before, _, after = script.partition("          apt() {".strip())
+    assert "dpkg -i" in before
+    assert "apt-get" in after
+    for folder in ("/usr/local/sbin", "/etc/recommendations", "/opt/recommendations", "/run", "/tmp"):
+        before = before.replace(folder + "/", f"{tmp_path}{folder}/").replace(f" {folder}\n", f" {tmp_path}{folder}\n")
+        (tmp_path / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    before = before.replace("mkdir -p /etc/recommendations ", f"mkdir -p {tmp_path}/etc/recommendations ")
+    (tmp_path / "user-data").write_text(before)
+    for name, body in {
+        "curl": f'while [ "$1" != -o ]; do shift; done; echo "$3" >>{tmp_path}/asked; cp {tmp_path}/package "$2"',
+        "dpkg": f'[ "$1" = -i ] && cp "$2" {tmp_path}/installed',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def run(package: bytes) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "package").write_bytes(package)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        command = ["bash", str(tmp_path / "user-data")]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert "no SSM agent" in run(b"another").stderr
+    assert not (tmp_path / "installed").exists()
+    assert run(agent).stderr == ""
+    assert (tmp_path / "installed").read_bytes() == agent
+    asked = (tmp_path / "asked").read_text().splitlines()
+    url = "https://s3.us-east-1.amazonaws.com/amazon-ssm-us-east-1/3.3.1/debian_amd64/amazon-ssm-agent.deb"
+    assert asked == [url, url]
+    assert (tmp_path / "usr/local/sbin/recommendations-install").read_text() == before
+    assert (
+        (tmp_path / "etc/recommendations/machine.env")
+        .read_text()
+        .startswith("SETTINGS=/recommendations/ads/settings\n")
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
