@@ -229,8 +229,8 @@ def test_the_night_runs_by_itself_on_the_new_machine(world: SimpleNamespace) -> 
     limits = (world.confined / "memory.failcnt").read_text().strip()
     chaos.figures.append(
         f"PostgreSQL in 1 GiB, {PRODUCTS:,} products: the night took {(end - began).total_seconds():.0f} s; {files} "
-        f"temporary files, {size / 1e9:.1f} GB; {int(statistics['total_rss']) / 2**20:.0f} MiB of its memory are no file "
-        f"cache after it, {limits} times at the limit"
+        f"temporary files, {size / 1e9:.1f} GB; {int(statistics['total_rss']) / 2**20:.0f} MiB of memory "
+        f"after it without file cache, {limits} times at the limit"
     )
     assert sum(peak.highest.values()) < 1.2 * 2**30, figure
 

@@ -14,11 +14,13 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import cfnlint
 import cloud
 import pytest
 from botocore.client import BaseClient
@@ -653,6 +655,115 @@ def test_the_load_balancer_answers_to_the_domain_too(aws: Aws) -> None:
         "Conditions"
     ]
     assert {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}} in changed["Conditions"]
+
+
+POLICY = json.loads((PROJECT / "deploy" / "deployer.json").read_text())
+NOT_USED = [
+    "*:*AccessPoint*",
+    "*:*Analytics*",
+    "*:*BucketAbac",
+    "*:*BucketAcl",
+    "*:*BucketC[oO][rR][sS]",
+    "*:*BucketLogging",
+    "*:*BucketMetadata*",
+    "*:*BucketNotification",
+    "*:*BucketObjectLock*",
+    "*:*BucketOwnershipControls",
+    "*:*BucketReplication",
+    "*:*BucketWebsite",
+    "*:*DataProtectionPolicy",
+    "*:*Index[PI]*",
+    "*:*IntelligentTiering*",
+    "*:*InventoryConf*",
+    "*:*KmsKey",
+    "*:*LogDelivery",
+    "*:*MetricsConf*",
+    "*:*ObjectLock*",
+    "*:*PermissionsBoundary",
+    "*:*ReadReplica",
+    "*:*RepositoryPolicy",
+    "*:*ResourcePolicy",
+    "*:*RoleToDBInstance",
+    "*:*RoleFromDBInstance",
+    "*:*SubnetCidrBlock",
+    "*:*Volume",
+    "*:*VpnGateway",
+    "*:*ToPointInTime",
+    "*:*Replication*",
+    "*:*GroupPolicy",
+    "*:*UserPolicy",
+    "*:*VpcEncryption*",
+    "*:ModifyPrivateDns*",
+    "*:ModifyVpcTenancy",
+    "*:Put*Accelerate*",
+    "*:PutBearerToken*",
+    "*:PutLogGroupDeletion*",
+    "*:PutObjectAcl",
+    "*:REST*",
+    "*:RetireGrant",
+    "*:*Association",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "billing:*",
+    "firehose:*",
+    "s3tables:*",
+    "vpc-lattice:*",
+    "vpce:*",
+    "s3:DeleteBucket",
+    "s3:DeleteBucketEncryption",
+    "s3:DeleteBucketLifecycle",
+    "s3:DeleteObject",
+    "s3:DeleteBucketMetrics*",
+]
+"""Rights that CloudFormation's handlers ask for what the template does not use; nor is the bucket ever deleted."""
+
+
+def allowed(action: str) -> bool:
+    granted = (pattern for statement in POLICY["Statement"] for pattern in statement["Action"])
+    return any(fnmatchcase(action, pattern) for pattern in granted)
+
+
+def test_a_deployer_may_do_what_the_commands_do_and_hardly_more(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands' own calls, and what AWS says that CloudFormation's handlers of the template's types need."""
+    monkeypatch.setattr(formation, "resources", lambda name: {"Bucket": "b", "Database": "ads-db"})
+    monkeypatch.setattr(formation, "delete", lambda name: None)
+    for hosting in ("ECSExpress", "AppRunner"):
+        stack.deploy("ads", {"ApiHosting": hosting}, "")
+    for command in (stack.status, stack.pause, stack.resume, stack.machine):
+        command("ads")
+    stack.teardown("ads", ask=lambda _: "ads")
+    own = {
+        operation.replace("elbv2.", "elasticloadbalancing.").replace(".HeadObject", ".GetObject").replace(".", ":")
+        for operation, _ in aws.calls
+    }
+    # Made by tests/cloud.py, or calls of Docker and of commands that stubs answer here.
+    own -= {"rds:CreateDBInstance", "ec2:DescribeImages", "secretsmanager:CreateSecret"}
+    assert len(own) > 20
+    assert not {action for action in own if not allowed(action)}
+    for action in ("ecr:PutImage", "ssm:SendCommand", "elasticloadbalancing:ModifyRule", "apprunner:PauseService"):
+        assert allowed(action)
+    schemas = Path(cfnlint.__file__).parent / "data" / "schemas"
+    of_region = json.loads((schemas / "providers" / "us-east-1.json").read_text())
+    needed: set[str] = set()
+    for kind in {item["Type"] for item in cloud.template()["Resources"].values()}:
+        handlers = json.loads((schemas / "resources" / f"{of_region[kind]}.json").read_text()).get("handlers", {})
+        for name in {"create", "read", "update", "delete"} & set(handlers):
+            needed |= set(handlers[name]["permissions"])
+    missing = {action for action in needed if not allowed(action)}
+    assert {action for action in missing if not any(fnmatchcase(action, pattern) for pattern in NOT_USED)} == set()
+    compact = json.dumps(POLICY, separators=(",", ":"))
+    assert len(compact) < 10_240, "a role takes no longer one"
+    everything = {s["Sid"] for s in POLICY["Statement"] if s["Resource"] == "*"}
+    assert everything == {
+        "Look",  # reads what there is
+        "NetworkAndMachine",  # what is not made yet has no name
+        "EncryptedDisks",  # by AWS's own key
+        "RegistryLogin",  # ecr:GetAuthorizationToken knows no resource
+        "Api",  # Express Mode and App Runner name what they make
+        "Watching",  # Express Mode's alarm
+        "Costs",  # of the account
+    }
+    assert not [action for s in POLICY["Statement"] for action in s["Action"] if action.endswith(":*")]
 
 
 def test_mistakes_are_answered_with_what_would_be_right(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
