@@ -181,9 +181,15 @@ async def ready() -> dict[str, str | None]:
 
 
 @api.get(
-    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, summary="For Prometheus"
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **_problems(404)},
+    summary="For Prometheus, inside the network",
 )
-async def metrics() -> Response:
+async def metrics(request: Request) -> Response:
+    """What comes through a load balancer, from the internet, is not told."""
+    if "x-forwarded-for" in request.headers:
+        return problem(404, "the metrics are given inside the network only, not through a load balancer")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -284,6 +284,9 @@ def test_health_metrics_and_documentation(reader: httpx.Client) -> None:
     assert {"/recommendations/{advertiser_id}/{model}", "/history/{advertiser_id}", "/stats"} <= set(document["paths"])
     reader.get("/recommendations/ACME/TopCTR").raise_for_status()
     assert 'route="/recommendations/{advertiser_id}/{model}"' in reader.get("/metrics").text
+    through_a_balancer = reader.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert through_a_balancer.status_code == 404, "not from the internet"
+    assert "inside the network only" in through_a_balancer.json()["detail"]
     assert reader.post("/stats").status_code == 405
 
 

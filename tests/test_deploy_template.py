@@ -232,6 +232,30 @@ def test_every_alarm_and_the_budget_tell_the_topic() -> None:
         assert notice["Subscribers"] == [{"SubscriptionType": "SNS", "Address": {"Ref": "Notices"}}]
 
 
+def test_the_runbook_has_every_alarm_and_the_messages_that_it_names_are_there() -> None:
+    text = (PROJECT / "docs" / "runbook.md").read_text()
+    headings = {name for line in re.findall(r"^### (.+)", text, re.M) for name in line.split(", ")}
+    assert set(of_type("AWS::CloudWatch::Alarm")) <= headings
+    sources = [*PROJECT.glob("elt/*.py"), *PROJECT.glob("sql/audits/*/*.sql"), *PROJECT.glob("deploy/*.py")]
+    said = "\n".join(f"{file.stem}\n{file.read_text()}" for file in sources)
+    said = re.sub(r"\{\w*day\w*\}", "DAY", said)
+    for section in ("Failed tasks", "What make says"):
+        rows = re.findall(r"^\| (`.+?) \|", text.partition(f"## {section}")[2].partition("\n### ")[0], re.M)
+        assert len(rows) > 5
+        for message in re.findall(r"`([^`]+)`", " ".join(rows)):
+            own = message.removeprefix("is ").removeprefix("update ").replace("UPDATE_ROLLBACK_COMPLETE", "...")
+            parts = re.split(r"\.\.\.|DAY|60", own)
+            theirs = (
+                "Access Denied",
+                "no such bucket",
+                "server closed",
+                "could not connect",
+                "password authentication",
+            )
+            if not message.startswith(theirs):
+                assert all(part.strip(" :") in said for part in parts), message
+
+
 def test_an_alarm_that_lasts_is_told_again() -> None:
     """The loop as Step Functions would go through it; not seen on AWS."""
     rule = RESOURCES["Ringing"]["Properties"]
