@@ -10,7 +10,7 @@ RUN useradd --system --no-create-home --uid 10001 api
 COPY --from=build /opt/venv /opt/venv
 COPY VERSION /srv/VERSION
 COPY api /srv/api
-# The authorities of RDS's certificates, where `make image` has put them (deploy/ca/README.md).
+# The authorities of RDS's certificates, where `make deploy` puts them (deploy/ca/README.md).
 COPY deploy/ca /srv/ca
 WORKDIR /srv
 USER 10001

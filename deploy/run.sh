@@ -1,6 +1,10 @@
 #!/bin/sh
-# On the machine, as the services see the world: recommendations-airflow ARGUMENTS, recommendations-run PROGRAM ARGUMENTS.
-case $0 in *-airflow) set -- airflow "$@" ;; esac
+# On the machine, as the services see the world: recommendations-run PROGRAM ARGUMENTS, recommendations-airflow ARGUMENTS,
+# and recommendations-psql ARGUMENTS for the warehouse.
+case $0 in
+*-airflow) set -- airflow "$@" ;;
+*-psql) set -- sh -c 'exec psql "$DATABASE_URL" "$@"' psql "$@" ;;
+esac
 exec systemd-run --quiet --pipe --wait --collect --uid=airflow \
     --property=EnvironmentFile=/opt/recommendations/current/deploy/airflow.env \
     --property=EnvironmentFile=/run/recommendations/settings.env \

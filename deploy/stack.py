@@ -206,6 +206,9 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
             raise Refused("ApiNetworks and ApiDomain need ApiHosting=ECSExpress; App Runner's are not made here")
     if bool(wanted.get("ApiDomain")) != bool(wanted.get("ApiCertificate")):
         raise Refused("ApiDomain and ApiCertificate belong together: the name, and its certificate's ARN in ACM")
+    first, most = int(wanted.get("DatabaseStorage", 20)), int(wanted.get("DatabaseStorageMost", 100))
+    if 10 * most < 11 * first:
+        raise Refused(f"DatabaseStorageMost is at least a tenth more than DatabaseStorage, as RDS wants it, not {most}")
     if int(wanted.get("PostgresVersion", 17)) < int(held.get("PostgresVersion", 17)):
         raise Refused(f"PostgreSQL goes forward only; {stack} has {held['PostgresVersion']}")
     for name in ("DatabaseSnapshot", "Zones"):
@@ -388,7 +391,7 @@ def main() -> int:
         given = [dict(text.split("=", 1) for text in arguments.parameters), arguments.revision]
     try:
         commands[arguments.command](arguments.stack, *given)
-    except (Refused, BotoCoreError, ClientError, OSError, EOFError) as error:
+    except (Refused, BotoCoreError, ClientError, OSError, EOFError, ValueError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -64,29 +64,31 @@ class Machine:
             raise AssertionError(f"{' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
         return done.stdout
 
-    def proportional_memory(self) -> dict[str, int]:
-        """Bytes of proportional memory (PSS) of every systemd unit: shared pages are divided among who shares them."""
-        of_unit: dict[str, int] = defaultdict(int)
-        for pid in (self.limit / "cgroup.procs").read_text().split():
-            with suppress(OSError):
-                line = next(x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x[:4] == "Pss:")
-                unit = next(x for x in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if "name=systemd" in x)
-                of_unit[unit.rpartition("/")[2]] += int(line.split()[1]) * 1024
-        return dict(of_unit)
+
+def proportional_memory(limit: Path) -> dict[str, int]:
+    """Bytes of proportional memory (PSS) of every systemd unit in the control group: shared pages are divided among who
+    shares them."""
+    of_unit: dict[str, int] = defaultdict(int)
+    for pid in (limit / "cgroup.procs").read_text().split():
+        with suppress(OSError):
+            line = next(x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x[:4] == "Pss:")
+            unit = next(x for x in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if "name=systemd" in x)
+            of_unit[unit.rpartition("/")[2]] += int(line.split()[1]) * 1024
+    return dict(of_unit)
 
 
 class Peak(threading.Thread):
-    """Watches a machine's proportional memory; `highest` is the moment when Airflow's services had most of it."""
+    """Watches the proportional memory of units named like `units`; `highest` is the moment when they had most of it."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, limit: Path, units: str = "") -> None:
         super().__init__(daemon=True)
-        self.machine = machine
+        self.limit, self.units = limit, units
         self.highest: dict[str, int] = {}
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
         while not self._stop_asked.wait(0.5):
-            now = {unit: size for unit, size in self.machine.proportional_memory().items() if "airflow" in unit}
+            now = {unit: size for unit, size in proportional_memory(self.limit).items() if self.units in unit}
             if sum(now.values()) > sum(self.highest.values()):
                 self.highest = now
 
@@ -159,7 +161,8 @@ def confined(server: int) -> Iterator[Path]:
     """Confines the database server, and what it forks from now on, to DATABASE_MEMORY; yields the control group."""
     limit = _limit("database", DATABASE_MEMORY)
     for process in (psutil.Process(server), *psutil.Process(server).children()):
-        (limit / "cgroup.procs").write_text(str(process.pid))
+        with suppress(ProcessLookupError):  # one of its workers that has ended meanwhile
+            (limit / "cgroup.procs").write_text(str(process.pid))
     try:
         yield limit
     finally:

@@ -425,6 +425,7 @@ def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Aws, mo
     [
         ({}, {"ApiHosting": "AppRunner", "ApiNetworks": ""}, "need ApiHosting=ECSExpress"),
         ({}, {"ApiDomain": "ads.example"}, "ApiDomain and ApiCertificate belong together"),
+        ({}, {"DatabaseStorage": "100"}, "as RDS wants it, not 100"),
         ({}, {"Paused": "true"}, "Paused: these are set by"),
         ({}, {"Backups": "7"}, "no parameter Backups; the parameters are .*BackupDays"),
         ({"PostgresVersion": "18"}, {"PostgresVersion": "17"}, "PostgreSQL goes forward only; ads has 18"),

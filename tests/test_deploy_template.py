@@ -60,6 +60,7 @@ def test_cfn_lint_finds_nothing_and_no_rule_is_suppressed() -> None:
 
 def test_it_fits_into_one_request() -> None:
     assert len(cloud.TEMPLATE.read_bytes()) < 51_200, "AWS takes a larger template from a bucket only"
+    assert ": null" not in json.dumps(TEMPLATE), "nor does it take a null, anywhere"
 
 
 @pytest.mark.parametrize("hosting", ["ECSExpress", "AppRunner"])
