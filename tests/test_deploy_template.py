@@ -351,10 +351,10 @@ def test_the_agent_is_installed_first_and_only_if_it_is_what_was_seen(aws: None,
     before, _, after = script.partition("          apt() {".strip())
     assert "dpkg -i" in before
     assert "apt-get" in after
-    for folder in ("/usr/local/sbin", "/etc/recommendations", "/opt/recommendations", "/run", "/tmp"):
-        before = before.replace(folder + "/", f"{tmp_path}{folder}/").replace(f" {folder}\n", f" {tmp_path}{folder}\n")
-        (tmp_path / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    before = before.replace("mkdir -p /etc/recommendations ", f"mkdir -p {tmp_path}/etc/recommendations ")
+    folders = ("usr/local/sbin", "etc/recommendations", "opt/recommendations", "run", "tmp")
+    before = re.sub(rf"(?<![\w./])/({'|'.join(folders)})\b", rf"{tmp_path}/\1", before)
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     (tmp_path / "user-data").write_text(before)
     for name, body in {
         "curl": f'while [ "$1" != -o ]; do shift; done; echo "$3" >>{tmp_path}/asked; cp {tmp_path}/package "$2"',
