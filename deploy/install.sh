@@ -58,9 +58,7 @@ systemctl start airflow-clean.timer recommendations-report.timer
 
 # As the tasks will see the world. What is wrong is said, and does not undo an installation: a bucket may come later.
 say "checking what the night needs"
-systemd-run --quiet --pipe --wait --collect --uid=airflow --property=EnvironmentFile=$base/current/deploy/airflow.env \
-    --property=EnvironmentFile=/run/recommendations/settings.env --property=EnvironmentFile=/run/recommendations/secrets.env \
-    "$base/current/.venv/bin/python" -m elt check || say "python -m elt check found something WRONG, see above"
+recommendations-run python -m elt check || say "python -m elt check found something WRONG, see above"
 
 # Of old releases and their environments, the newest three stay to roll back to.
 cd "$base/releases"
