@@ -146,6 +146,11 @@ def _withdraw(arguments: Arguments) -> None:
         str(arguments.day), warehouse.opens(_url()), why=arguments.why, by=arguments.by or getuser()
     )
     print(f"{arguments.day} is withdrawn; the newest published day is {newest}")
+    if hiding.ranked_before(newest, sql.models(), warehouse.opens(_url())):
+        print(
+            f"products were hidden or unhidden since the lists of {newest} were ranked: "
+            f"`python -m elt rebuild --from {newest} --to {newest}` ranks them again"
+        )
 
 
 def _add_restore(commands: Commands) -> None:

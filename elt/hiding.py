@@ -62,6 +62,13 @@ def unhide(
     return _publish_newest(models, connect, open_s3, settings)
 
 
+def ranked_before(day: str, models: Sequence[sql.Model], connect: Connect) -> list[str]:
+    """The models whose lists of the day were ranked before a product was last hidden or unhidden."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/hidden_since", ds=day, models=[model.name for model in models])
+        return [name for (name,) in cursor.fetchall()]
+
+
 def _publish_newest(
     models: Sequence[sql.Model], connect: Connect, open_s3: Callable[[], Any], settings: Settings
 ) -> dict[str, list[str]]:

@@ -157,6 +157,24 @@ def test_a_night_ranked_before_a_product_was_hidden_is_ranked_again_before_it_is
         }
 
 
+def test_who_withdraws_a_day_is_told_that_the_day_before_it_shows_what_was_hidden_since(
+    delivered: Night, s3_url: str
+) -> None:
+    active, views, ads = ordinary_logs(NEXT, shift=1)
+    today = ordinary_logs()
+    delivered.deliver(active, views + today[1], ads + today[2])
+    delivered.run(DAY)
+    delivered.run(NEXT)
+    product = listed(delivered)["TopCTR"][0]
+    assert elt(delivered, s3_url, "hide", "ACME", product, "--why", "sold out").returncode == 0
+    withdrawn = elt(delivered, s3_url, "withdraw", NEXT, "--why", "wrong")
+    command = f"python -m elt rebuild --from {DAY} --to {DAY}"
+    assert f"`{command}` ranks them again" in withdrawn.stdout, withdrawn.stderr
+    assert product in listed(delivered)["TopCTR"]
+    assert elt(delivered, s3_url, *command.split()[3:]).returncode == 0
+    assert not any(product in of for of in listed(delivered).values())
+
+
 @pytest.mark.usefixtures("nobody_reads")
 def test_a_command_that_was_killed_after_it_recorded_is_simply_given_again(delivered: Night) -> None:
     delivered.run()

@@ -7,8 +7,8 @@
 -- advertiser_id: Advertiser
 -- product_id: Product of the advertiser
 --
--- What is hidden is left out of whatever is ranked while it is hidden, of any day: so that no older day that becomes
--- the newest again brings it back.
+-- What is hidden is left out of whatever is ranked while it is hidden, of any day. Lists that were published before, of
+-- older days, stay as they were shown; one of those that becomes the newest again is to be ranked again.
 SELECT
     exclusions.date,
     exclusions.advertiser_id,
