@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from socket import SHUT_RDWR, socket
@@ -160,9 +161,16 @@ def test_lost_connections_fail_the_step_in_a_way_that_a_retry_cures(delivered: N
 
 @contextmanager
 def unplugged(server: int, client: int) -> Iterator[None]:
-    """Nothing passes between the two ports of this machine any more, and neither is told."""
+    """Nothing passes between the two ports of this machine any more, and neither is told.
+
+    Should the test be killed, what the kernel was told ends by itself.
+    """
+    ends_at = (datetime.now(UTC) + timedelta(seconds=scale(30, 120))).strftime("%Y-%m-%dT%H:%M:%S")
     ends = ((server, client), (client, server))
-    rules = [f"INPUT -i lo -p tcp --sport {source} --dport {target} -j DROP".split() for source, target in ends]
+    rules = [
+        f"INPUT -i lo -p tcp --sport {source} --dport {target} -m time --datestop {ends_at} -j DROP".split()
+        for source, target in ends
+    ]
     try:
         for rule in rules:
             subprocess.run(["iptables", "-I", *rule], check=True, capture_output=True)
