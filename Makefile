@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
 
-.PHONY: help demo test test-15 chaos bench quality docs rehearse lint format setup pins clean
+.PHONY: help demo test test-15 chaos bench quality docs screenshots assets rehearse lint format setup pins clean
 .PHONY: deploy image machine status pause resume teardown
 
 help: ## Show this list
@@ -40,6 +40,20 @@ quality: setup ## How good the models' lists are, on planted truth: 10 minutes; 
 
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL
 	@exec $(BIN)/python -m local.describe
+
+screenshots: setup ## Take the pictures of the pages in docs/pictures, over sample logs (needs Chromium)
+	@exec $(BIN)/python -m local.screenshots
+
+assets: ## Fetch the libraries of the pages again, as pinned here (needs npm)
+	@cd api/pages/assets/vendor && rm -f * && for package in uplot@1.6.32 swagger-ui-dist@5.35.0; do \
+		echo $$package && npm pack --silent $$package >/dev/null; done
+	@cd api/pages/assets/vendor && unpack() { tar -xzOf $$1-[0-9]*.tgz package/$$2; } \
+		&& unpack uplot dist/uPlot.iife.min.js >uplot.js && unpack uplot dist/uPlot.min.css >uplot.css \
+		&& unpack uplot LICENSE >uplot.LICENSE \
+		&& unpack swagger-ui-dist swagger-ui-bundle.js | grep -v sourceMappingURL >swagger-ui.js \
+		&& unpack swagger-ui-dist swagger-ui.css | grep -v sourceMappingURL >swagger-ui.css \
+		&& unpack swagger-ui-dist LICENSE >swagger-ui.LICENSE \
+		&& unpack swagger-ui-dist swagger-ui-bundle.js.LICENSE.txt >>swagger-ui.LICENSE && rm *.tgz
 
 rehearse: setup ## Boot the Airflow machine of AWS here, as root, and run a night in its 2 GiB, the database in 1 (EVENTS=5000000 PRODUCTS=20000)
 	@EVENTS=$(or $(EVENTS),5000000) PRODUCTS=$(or $(PRODUCTS),20000) exec $(BIN)/python -m pytest tests/test_deploy_machine.py -s $(ARGS)

@@ -41,12 +41,11 @@ SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 CONTENT_OF_OURS = (
     b"content-security-policy",
-    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 )
-PAGES = ("/docs", "/redoc", "/docs/oauth2-redirect")
-WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/dashboard/", *PAGES)
-"""How the paths begin whose answers need no warehouse, beside the page itself."""
+WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/docs", "/assets/")
+"""How the paths begin whose answers need no warehouse."""
 
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
 """Marks (RFC 9211) what is given from memory while the warehouse can not say whether it is current."""
@@ -105,8 +104,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status, route = message["status"], _route(scope)
                 message["headers"] = [*message["headers"], *SAFE]
-                if path not in PAGES:
-                    message["headers"].append(CONTENT_OF_OURS if path == "/" else NO_CONTENT_OF_OTHERS)
+                message["headers"].append(CONTENT_OF_OURS if _is_page(message) else NO_CONTENT_OF_OTHERS)
             await send(message)
 
         try:
@@ -128,7 +126,7 @@ class Edge:
 
     async def _made(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """What the application makes of published lists, ready to be kept; None: it was something else, and is sent."""
-        needs_warehouse = scope["path"] != "/" and not scope["path"].startswith(WITHOUT_WAREHOUSE)
+        needs_warehouse = not scope["path"].startswith(WITHOUT_WAREHOUSE)
         if needs_warehouse and self.at_once >= MOST_AT_ONCE:
             await problem(503, "too many requests at once")(scope, receive, send)
             return None
@@ -162,6 +160,10 @@ def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
     if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
         return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
     return None
+
+
+def _is_page(message: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/html") for name, value in message["headers"])
 
 
 def _safe(response: Response) -> Response:

@@ -1,6 +1,5 @@
 """The routes. `uvicorn api.main:app` serves them."""
 
-import pathlib
 import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -10,7 +9,6 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator
@@ -22,11 +20,9 @@ from api import VERSION, schema
 from api.database import Batch, Database, Row, Unavailable
 from api.edge import LONGEST_ID, Edge, Published
 from api.memory import Memory
-from api.problems import PROBLEM, problem
+from api.pages import FOLDER, pages
+from api.problems import PROBLEM, problem, what_is_wrong
 from api.settings import Settings
-
-DASHBOARD = pathlib.Path(__file__).parent / "dashboard"
-"""The folder of the page's script and style; the page is beside it."""
 
 settings = Settings()
 
@@ -48,6 +44,8 @@ api = FastAPI(
     version=VERSION,
     lifespan=lifespan,
     redirect_slashes=False,
+    docs_url=None,
+    redoc_url=None,
 )
 
 
@@ -193,9 +191,7 @@ async def metrics(request: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@api.get("/", include_in_schema=False)
-async def dashboard() -> Response:
-    return FileResponse(DASHBOARD.with_suffix(".html"), headers={"Cache-Control": "no-cache"})
+api.include_router(pages)
 
 
 class _Revalidated(StaticFiles):
@@ -207,7 +203,7 @@ class _Revalidated(StaticFiles):
         return response
 
 
-api.mount("/dashboard", _Revalidated(directory=DASHBOARD))
+api.mount("/assets", _Revalidated(directory=FOLDER / "assets"))
 
 
 async def _answer(
@@ -217,34 +213,9 @@ async def _answer(
     try:
         if row := await found:
             return Published(*row)
-        return problem(404, await _what_is_wrong(advertiser_id, model, date))
+        return problem(404, await what_is_wrong(api.state.database, advertiser_id, model, date))
     except Unavailable as error:
         return problem(503, str(error))
-
-
-async def _what_is_wrong(advertiser_id: str | None, model: str | None, date: Date | None) -> str:
-    """Why there is no answer, and what would have one."""
-    row = await api.state.database.fetch("what_exists", advertiser_id=advertiser_id)
-    assert row is not None
-    models, first_day, last_day, last_active = row
-    day = str(date or last_day)
-    if last_day is None:
-        return "nothing is published yet"
-    if advertiser_id is not None and last_active is None:
-        return f"no advertiser {advertiser_id!r} on the active list of any published day, {first_day} to {last_day}"
-    if model is not None and _spelling(model) not in map(_spelling, models):
-        return f"no model {model!r}; the models are {', '.join(models)}"
-    if not first_day <= day <= last_day:
-        return f"nothing is published for {day}; the published days are {first_day} to {last_day}"
-    if advertiser_id is None:
-        return f"nothing is published for {day}, a gap in the published days {first_day} to {last_day}"
-    return (
-        f"advertiser {advertiser_id!r} has no list for {day}: it was not active, or the model or the day not published"
-    )
-
-
-def _spelling(model: str) -> str:
-    return model.replace("-", "").replace("_", "").lower()
 
 
 @api.exception_handler(HTTPException)

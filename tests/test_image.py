@@ -114,8 +114,8 @@ def test_it_serves_with_nothing_but_the_variables_of_the_template(
     assert httpx.get(f"{url}/health/ready").json()["status"] == "ready"
     assert httpx.get(f"{url}/health/live").json()["version"] == (PROJECT / "VERSION").read_text().strip()
     assert httpx.get(f"{url}/recommendations/ACME/TopCTR").json()["count"] == 20
-    assert "dashboard/page.js" in httpx.get(f"{url}/").text
-    assert httpx.get(f"{url}/dashboard/page.js").status_code == 200
+    assert "assets/page.js" in httpx.get(f"{url}/").text
+    assert httpx.get(f"{url}/assets/page.js").status_code == 200
     assert front[0].encrypted
 
 

@@ -68,7 +68,7 @@ def test_what_is_in_memory_needs_no_place_among_those_who_wait_for_the_warehouse
             answer = http.get(LIST)
             assert (answer.status_code, answer.content) == (200, known.content)
             assert "cache-status" not in answer.headers
-        for path in ("/", "/dashboard/page.js", "/openapi.json", "/docs", "/health/live", "/metrics"):
+        for path in ("/assets/page.js", "/openapi.json", "/docs", "/health/live", "/metrics"):
             assert http.get(path).status_code == 200
         assert http.get("/models").json()["detail"] == "too many requests at once"
         holder.close()

@@ -1,0 +1,232 @@
+"""The pages for people: what SQL has put together, as HTML that needs no script.
+
+The scripts (assets/page.js) draw a picture of every table that stands in a figure, so that a table is behind every
+picture, and what is shown has one source.
+"""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from datetime import date as Date
+from difflib import unified_diff
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.database import Unavailable
+from api.memory import Answer
+from api.problems import RETRY_AFTER, what_is_wrong
+
+FOLDER = Path(__file__).parent
+
+Found = dict[str, Any]
+
+
+class Page(APIRoute):
+    """A route whose errors are pages, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_or_problem(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except Unavailable as error:
+                return _problem(request, 503, str(error))
+            except HTTPException as error:
+                return _problem(request, error.status_code, error.detail)
+            except RequestValidationError as error:
+                return _problem(request, 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
+
+        return answer_or_problem
+
+
+pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=Page)
+
+path = partial(quote, safe="")
+"""An id as one segment of an address."""
+
+
+def number(value: Any) -> str:
+    """As people write it: thousands apart, a fraction with four digits, a dash for nothing."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def period(days: list[str]) -> str:
+    """Days, from the first to the last, and how many they are."""
+    return days[0] if len(days) == 1 else f"{min(days)} to {max(days)} ({len(days)})"
+
+
+templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+templates.filters |= {
+    "number": number,
+    "path": path,
+    "period": period,
+    "percent": lambda share: "\N{EN DASH}" if share is None else f"{100 * share:.2f} %",
+    "moment": lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC",
+    "words": lambda name: name.replace("_", " ").replace("ctr", "CTR"),
+    "slug": lambda text: re.sub(r"\W+", "-", text.lower()).strip("-"),
+}
+
+
+@pages.get("/")
+async def overview(request: Request) -> Response:
+    found = await _find(request, "page_overview", ended=datetime.now(UTC).date() - timedelta(1))
+    models = [of["model"] for of in found["models"]]
+    for night in found["nights"]:
+        night |= _what_became_of(night) | {"month": night["date"][:7]}
+    return _render(
+        request,
+        "overview.html",
+        found,
+        status=_status(found["newest"], found["ended"]),
+        names=models,
+        done=[night for night in found["nights"] if night["revision"]],
+        outcomes=[(of["date"], *(of["ctr"].get(model) for model in models)) for of in found["outcomes"]],
+    )
+
+
+@pages.get("/advertisers/{advertiser_id}")
+async def advertiser(request: Request, advertiser_id: str, date: Date | None = None) -> Response:
+    found = await _find(request, "page_advertiser", advertiser_id=advertiser_id, date=date)
+    if not found:
+        raise HTTPException(404, await what_is_wrong(request.app.state.database, advertiser_id, None, date))
+    ranks: dict[str, dict[str, dict[str, int]]] = {}
+    for of in found["ranks"]:
+        ranks.setdefault(of["model"], {})[of["product_id"]] = of["by_day"]
+    lists = [_list(of["model"], of["entries"], ranks.get(of["model"], {}), found["days"]) for of in found["lists"]]
+    return _render(request, "advertiser.html", found | {"lists": lists}, advertiser_id=advertiser_id)
+
+
+@pages.get("/advertisers/{advertiser_id}/products/{product_id}")
+async def product(request: Request, advertiser_id: str, product_id: str) -> Response:
+    found = await _find(request, "page_product", advertiser_id=advertiser_id, product_id=product_id)
+    found["ranks"] = [(day["date"], *(day["by_model"].get(of) for of in found["models"])) for day in found["ranks"]]
+    return _render(request, "product.html", found, advertiser_id=advertiser_id, product_id=product_id)
+
+
+@pages.get("/nights")
+async def any_night(request: Request, date: Date) -> Response:
+    return RedirectResponse(f"{_root(request)}/nights/{date}", 303)
+
+
+@pages.get("/nights/{date}")
+async def night(request: Request, date: Date) -> Response:
+    found = await _find(request, "page_night", date=date)
+    for model in found["models"]:
+        before, now = model["sql_text_before"], model["sql_text"]
+        lines = unified_diff(before.splitlines(), now.splitlines(), lineterm="", n=2) if before and now else ()
+        model["difference"] = list(lines)[2:]
+    return _render(request, "night.html", found, date=str(date))
+
+
+@pages.get("/search")
+async def search(request: Request, q: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+    found = await _find(request, "page_search", typed=q.strip())
+    if q.strip() in found["advertisers"]:
+        return RedirectResponse(f"{_root(request)}/advertisers/{path(q.strip())}", 303)
+    return _render(request, "search.html", found, q=q.strip())
+
+
+@pages.get("/docs")
+async def docs(request: Request) -> Response:
+    return _render(request, "docs.html", {})
+
+
+async def _find(request: Request, query: str, **params: Any) -> Found:
+    """What the page's query found, empty when it found no row: from memory, like the API's answers.
+
+    `read_at` says when the warehouse told it, `away` that the warehouse can not say whether it is still so.
+    """
+    memory, key = request.app.state.memory, (query, repr(params).encode())
+    answer, confirmed = memory.leased(key), True
+    if answer is None:
+        answer, confirmed = await memory.confirmed(key)
+    if answer is None:
+        row = await request.app.state.database.fetch(query, **params)
+        if row is None:
+            return {}
+        found = {"read_at": str(datetime.now(UTC)), **json.loads(row[0])}
+        answer = Answer(json.dumps(found).encode(), [], row[1], query)
+        memory.keep(key, answer)
+    return {**json.loads(answer.body), "away": not confirmed}
+
+
+def _render(request: Request, name: str, found: Found, status_code: int = 200, **more: Any) -> Response:
+    """The page of the template `name`. No cache keeps it: whether lists are late depends on the clock."""
+    always = {"root": _root(request), "away": False, "read_at": None, "q": "", "newest": None}
+    text = templates.get_template(name).render(always | found | more)
+    return HTMLResponse(text, status_code, {"Cache-Control": "no-store"})
+
+
+def _problem(request: Request, status: int, detail: str) -> Response:
+    more = {"title": HTTPStatus(status).phrase, "detail": detail}
+    response = _render(request, "problem.html", {}, status, **more)
+    response.headers.update(RETRY_AFTER if status == 503 else {})
+    return response
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
+
+
+def _status(newest: str | None, ended: str) -> dict[str, str]:
+    """Is everything all right? A colour, a word, the reason."""
+    if newest is None:
+        return {"colour": "warn", "word": "Empty", "reason": "Nothing is published yet."}
+    behind = (Date.fromisoformat(ended) - Date.fromisoformat(newest)).days
+    if behind <= 0:
+        reason = f"The lists of {newest}, the day that ended last, are published."
+        return {"colour": "good", "word": "Fresh", "reason": reason}
+    since = "1 day has" if behind == 1 else f"{behind} days have"
+    reason = f"The newest lists are those of {newest}. {since} ended since, the last on {ended}."
+    return {"colour": "warn" if behind == 1 else "bad", "word": "Late", "reason": reason}
+
+
+def _what_became_of(night: Found) -> dict[str, str]:
+    revision, rejected = night["revision"], night["rejected"] or 0
+    if revision is None:
+        return {"state": "missing", "said": "not published"}
+    said = "published" if revision == 1 else f"published again, the last time {revision - 1} times after the first"
+    state = "once" if revision == 1 else "again"
+    return {"state": state, "said": f"{said}; {rejected:,} of {night['delivered'] or 0:,} lines unreadable"}
+
+
+def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], days: list[str]) -> Found:
+    """A model's list as the page shows it; `ranks` are those of every product on the last `days`, oldest first."""
+    figure, *others = [name for name in (entries or [{"": None}])[0] if name not in ("rank", "product_id")]
+    largest = max((entry[figure] for entry in entries), default=0)
+    before = days[-2] if len(days) > 1 else None
+    for entry in entries:
+        entry["share"] = entry[figure] / largest if largest else 0
+        entry["moved"] = _moved(entry["rank"], ranks[entry["product_id"]].get(before)) if before else ""
+    products = [entry["product_id"] for entry in entries]
+    return {
+        "model": model,
+        "entries": entries,
+        "figure": figure,
+        "evidence": {"clicks", "impressions"} <= set(others),
+        "others": [name for name in others if name not in ("clicks", "impressions")],
+        "products": products,
+        "lost": sorted(one for one, by_day in ranks.items() if before in by_day and one not in products),
+        "movement": [(day, *(ranks[one].get(day) for one in products)) for day in days],
+    }
+
+
+def _moved(rank: int, before: int | None) -> str:
+    if before is None:
+        return "new"
+    return f"▲ {before - rank}" if before > rank else f"▼ {rank - before}" if before < rank else "="

@@ -1,0 +1,65 @@
+-- GET /advertisers/{advertiser_id}/products/{product_id}: a product's events and ranks on the last 60 days, as JSON text.
+-- Parameters: advertiser_id; product_id. Always one row; a product that nobody has heard of has neither.
+WITH newest AS (
+    SELECT max(publications.date) AS date
+    FROM marts.publications
+),
+
+published AS (
+    SELECT
+        publications.date,
+        publications.model
+    FROM newest
+    INNER JOIN marts.publications ON publications.date BETWEEN newest.date - 59 AND newest.date
+),
+
+ranks AS (
+    SELECT
+        published.date,
+        json_object_agg(published.model, recommendations.rank ORDER BY published.model) AS by_model
+    FROM published
+    LEFT JOIN marts.recommendations
+        ON
+            published.date = recommendations.date
+            AND published.model = recommendations.model
+            AND recommendations.advertiser_id = %(advertiser_id)s::text
+            AND recommendations.product_id = %(product_id)s::text
+    GROUP BY published.date
+),
+
+events AS (
+    SELECT
+        ranks.date,
+        coalesce(product_daily.impressions, 0) AS impressions,
+        coalesce(product_daily.clicks, 0) AS clicks,
+        coalesce(product_daily.views, 0) AS views,
+        product_daily.ctr,
+        product_daily.date IS NOT NULL AS any_event
+    FROM ranks
+    LEFT JOIN marts.product_daily
+        ON
+            ranks.date = product_daily.date
+            AND product_daily.advertiser_id = %(advertiser_id)s::text
+            AND product_daily.product_id = %(product_id)s::text
+)
+
+SELECT
+    json_build_object(
+        'newest', newest.date,
+        'models', (
+            SELECT coalesce(json_agg(DISTINCT published.model ORDER BY published.model), '[]')
+            FROM published
+        ),
+        'known', (SELECT coalesce(bool_or(events.any_event), FALSE) FROM events),
+        'events', (
+            SELECT coalesce(json_agg(events ORDER BY events.date), '[]')
+            FROM events
+        ),
+        'ranks', (
+            SELECT coalesce(json_agg(ranks ORDER BY ranks.date), '[]')
+            FROM ranks
+        )
+    )::text AS body,
+    version.number AS version
+FROM newest
+CROSS JOIN marts.version

@@ -1,0 +1,81 @@
+"""`make screenshots`: pictures of the pages over sample logs of 30 days, for the README and docs/."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Browser, sync_playwright
+
+from elt.migrate import migrate
+from elt.settings import PROJECT
+from local import airflow, demo, s3
+from local.api import serve
+from local.postgres import MASTER, Postgres
+
+WIDTHS = (360, 768, 1280)
+THEMES = ("light", "dark")
+
+
+def chromium() -> str | None:
+    """The path of the browser of this machine."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def shoot(browser: Browser, url: str, places: Mapping[str, str], folder: Path) -> None:
+    """Writes `<name>-<width>-<theme>.png` of each place (name: path), whole pages."""
+    for theme in THEMES:
+        for width in WIDTHS:
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+            for name, place in places.items():
+                page.goto(url + place, wait_until="networkidle")
+                page.screenshot(path=folder / f"{name}-{width}-{theme}.png", full_page=True)
+            page.close()
+
+
+def main() -> int:
+    if not (browser_path := chromium()):
+        print("no browser is installed: apt-get install chromium", file=sys.stderr)
+        return 1
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        os.chmod(folder, 0o755)  # PostgreSQL runs as another user where this runs as root
+        postgres = stack.enter_context(Postgres(folder / "postgres", airflow.free_port(54320)))
+        postgres.provision("recommendations")
+        migrate(postgres.url(MASTER, "recommendations"))
+        postgres.let_log_in("recommendations_pipeline", "recommendations_api")
+        url = stack.enter_context(s3.s3_server(airflow.free_port(9000)))
+        env = s3.environment(url) | demo.environment(postgres)
+        today = datetime.now(UTC).date()
+        days = [today - timedelta(n) for n in range(demo.DAYS, 0, -1)]
+        advertiser = demo.land_logs(env, days)
+        demo.rebuild(env, days[0], days[-1])
+        demo.deliver_again(env, today - timedelta(demo.AGAIN))
+        demo.rebuild(env, today - timedelta(demo.AGAIN), today - timedelta(demo.AGAIN))
+        port = airflow.free_port(8000)
+        stack.enter_context(serve(port, postgres.url("recommendations_api", "recommendations"), folder / "api.log"))
+        playwright = stack.enter_context(sync_playwright())
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=browser_path, args=sandbox)
+        shots = folder / "shots"
+        places = {
+            "overview": "/",
+            "advertiser": f"/advertisers/{advertiser}",
+            "night": f"/nights/{days[-demo.BROKEN]}",
+        }
+        shoot(browser, f"http://127.0.0.1:{port}", places, shots)
+        browser.close()
+        pictures = PROJECT / "docs" / "pictures"
+        pictures.mkdir(exist_ok=True)
+        for name in places:
+            shutil.copy(shots / f"{name}-1280-light.png", pictures / f"{name}.png")
+        print(f"{', '.join(places)} in {pictures}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

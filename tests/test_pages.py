@@ -1,0 +1,292 @@
+"""The pages, in a real browser over the real API."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from local.airflow import free_port
+from local.api import serve
+from local.postgres import Postgres
+from local.screenshots import THEMES, WIDTHS, chromium, shoot
+
+CHROMIUM = chromium()
+BEFORE = "2024-11-19"
+HOSTILE = "<img src=x onerror=alert(1)>"
+"""An advertiser's id that looks like HTML; it sorts before the others."""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser is installed (apt-get install chromium)")
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def night(postgres: Postgres, s3: Any) -> Night:
+    """Two published days; the advertiser !QUIET is active without events, three lines can not be read."""
+    night = Night(Warehouse(postgres, "pages"), s3, "pages")
+    s3.create_bucket(Bucket="pages")
+    for shift, day in enumerate((BEFORE, DAY)):
+        active, views, ads = ordinary_logs(day, shift)
+        views += [(HOSTILE, "p00", day)] * 12_345
+        ads += [(HOSTILE, "p00", "impression", day)] * 3
+        night.deliver([*active, HOSTILE, "!QUIET"], views, [*ads, *[("ACME", "p00", "banner<b>", day)] * 3])
+        night.run(day)
+    return night
+
+
+@pytest.fixture(scope="module")
+def url(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    url = night.warehouse.url("recommendations_api")
+    with serve(port, url, tmp_path_factory.mktemp("pages") / "api.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(browser: Browser, url: str, allowed: int = 200, **options: Any) -> Iterator[Page]:
+    """A page that fails the test for whatever the browser complains of, and for a request to another host."""
+    complaints: list[str] = []
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith((url, "blob:")) else None)
+    yield page
+    context.close()
+    assert [said for said in complaints if f"status of {allowed} " not in said] == []
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    with watched(browser, url) as page:
+        yield page
+
+
+def expect_lists(page: Page, lists: dict[str, Any]) -> None:
+    """Every model's list is shown as the API answers it, by rank, product and, at TopProduct, views."""
+    expect(page.locator("table.list")).to_have_count(len(lists))
+    for model, entries in lists.items():
+        rows = page.locator(f"section[aria-labelledby={model}] > .box tbody tr")
+        expect(rows.locator("td:nth-child(1)")).to_have_text([str(entry["rank"]) for entry in entries])
+        expect(rows.locator("th")).to_have_text([entry["product_id"] for entry in entries])
+        if model == "TopProduct":
+            expect(rows.locator("td:nth-child(4)")).to_have_text([f"{entry['views']:,}" for entry in entries])
+
+
+def test_an_id_is_completed_found_and_shown_with_every_models_list(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_label("Advertiser or product").press_sequentially("BOL")
+    expect(page.locator("#ids option")).to_have_count(1)
+    assert page.locator("#ids option").get_attribute("value") == "BOLT"
+    page.get_by_label("Advertiser or product").fill("BOLT")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}/advertisers/BOLT")
+    lists = httpx.get(f"{url}/history/BOLT").json()["history"][DAY]
+    assert list(lists) == sorted(MODELS)
+    expect_lists(page, lists)
+    expect(page).to_have_title("BOLT, 2024-11-20 · Recommendations")
+
+
+def test_another_day_has_an_address_that_outlives_a_reload_and_the_way_back(page: Page, url: str) -> None:
+    history = httpx.get(f"{url}/history/BOLT").json()["history"]
+    page.goto(f"{url}/advertisers/BOLT")
+    page.get_by_label("Lists of").select_option(BEFORE)
+    page.get_by_role("button", name="Show").last.click()
+    page.wait_for_url(f"{url}/advertisers/BOLT?date={BEFORE}")
+    page.reload()
+    expect_lists(page, history[BEFORE])
+    page.go_back()
+    expect_lists(page, history[DAY])
+
+
+def test_a_product_is_followed_through_all_lists_by_mouse_and_by_keyboard(page: Page, url: str) -> None:
+    page.goto(f"{url}/advertisers/BOLT")
+    product = page.locator("table.list tbody th").first.inner_text()
+    expected = page.locator(f"tr[data-product={product}]").count()
+    assert expected > 1
+    page.locator("table.list tbody tr").first.hover()
+    expect(page.locator("tr.followed")).to_have_count(expected)
+    expect(page.locator("tr.followed th").first).to_have_text(product)
+    page.mouse.move(0, 0)
+    expect(page.locator("tr.followed")).to_have_count(0)
+
+    page.locator("table.list").first.locator("thead button").last.focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("tr.followed th").first).to_have_text(product)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}/advertisers/BOLT/products/{product}")
+    expect(page.locator("figure .uplot")).to_have_count(4)
+
+
+def test_what_is_new_on_a_list_and_what_has_left_it_is_marked(page: Page, url: str) -> None:
+    history = httpx.get(f"{url}/history/BOLT").json()["history"]
+    now, before = ([one["product_id"] for one in history[day]["TopProduct"]] for day in (DAY, BEFORE))
+    page.goto(f"{url}/advertisers/BOLT")
+    panel = page.locator("section.panel", has=page.get_by_role("heading", name="TopProduct", exact=True)).first
+    moved = [
+        "new"
+        if one not in before
+        else "="
+        if (by := before.index(one) - place) == 0
+        else f"{'▲' if by > 0 else '▼'} {abs(by)}"
+        for place, one in enumerate(now)
+    ]
+    assert {"new", "="} & set(moved)
+    expect(panel.locator("table.list tbody td:nth-child(3)")).to_have_text(moved)
+    expect(panel).to_contain_text(f"No longer listed: {', '.join(sorted(set(before) - set(now)))}.")
+
+
+def test_a_night_shows_where_the_lines_went_and_which_sql_ran(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("link", name=f"{DAY}: published").click()
+    page.wait_for_url(f"{url}/nights/{DAY}")
+    expect(page.get_by_role("region", name="Unreadable lines, by reason")).to_contain_text(
+        "ACME,p00,banner<b>,2024-11-20"
+    )
+    expect(page.get_by_role("region", name="Where the delivered lines went")).to_contain_text("12,345")
+    page.get_by_text("The SQL", exact=True).first.click()
+    expect(page.locator("pre").first).to_contain_text("row_number()")
+    page.get_by_role("link", name=f"← {BEFORE}").click()
+    page.wait_for_url(f"{url}/nights/{BEFORE}")
+
+
+def test_lists_that_are_old_are_called_late(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.get_by_role("status")).to_contain_text("Late")
+    expect(page.get_by_role("status")).to_contain_text("The newest lists are those of 2024-11-20.")
+
+
+def test_a_table_is_sorted_and_taken_away_as_csv(page: Page, url: str) -> None:
+    page.goto(f"{url}/nights/{DAY}")
+    table = page.locator("table", has=page.get_by_role("columnheader", name="ETag"))
+    page.get_by_role("button", name="Bytes").click()
+    sizes = [int(text.replace(",", "")) for text in table.locator("tbody td:nth-child(3)").all_inner_texts()]
+    assert sizes == sorted(sizes, reverse=True)
+    with page.expect_download() as download:
+        table.locator("xpath=../following-sibling::p").get_by_role("button", name="CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0] == "Log,Object,Bytes,Lines,Unreadable,ETag"
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("place", ["/", "/advertisers/BOLT", f"/nights/{DAY}", "/advertisers/BOLT/products/p03"])
+def test_it_is_all_there_without_javascript(browser: Browser, url: str, place: str) -> None:
+    with watched(browser, url, java_script_enabled=False) as page:
+        page.goto(url + place)
+        expect(page.locator("table").first).to_be_visible()
+        expect(page.locator("table").last).to_be_visible()
+        expect(page.locator(".uplot")).to_have_count(0)
+        page.get_by_label("Advertiser or product").fill("ACME")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{url}/advertisers/ACME")
+
+
+def test_what_there_is_not_is_told(browser: Browser, url: str) -> None:
+    with watched(browser, url, allowed=404) as page:
+        page.goto(f"{url}/advertisers/NOBODY")
+        expect(page.get_by_role("status")).to_have_text(httpx.get(f"{url}/history/NOBODY").json()["detail"])
+        page.goto(f"{url}/advertisers/!QUIET")
+        for model in MODELS:
+            expect(page.locator("main")).to_contain_text(model)
+        expect(page.locator("main")).to_contain_text("No list on 2024-11-20")
+        page.goto(f"{url}/search?q=NOBODY")
+        expect(page.get_by_role("status")).to_contain_text("Nothing found")
+        page.goto(f"{url}/nights/2024-11-18")
+        expect(page.get_by_role("status")).to_contain_text("the published days are 2024-11-19 to 2024-11-20")
+
+
+def test_what_is_malformed_is_told_on_a_page(browser: Browser, url: str) -> None:
+    with watched(browser, url, allowed=422) as page:
+        page.goto(f"{url}/nights/yesterday")
+        expect(page.get_by_role("status")).to_contain_text("date: Input should be a valid date")
+
+
+def test_hostile_ids_are_text(browser: Browser, url: str) -> None:
+    with watched(browser, url) as page:
+        page.goto(f"{url}/advertisers/{quote(HOSTILE)}")
+        expect(page.locator("h1")).to_contain_text(HOSTILE)
+        expect(page.locator("main")).to_contain_text("12,345")
+        page.goto(f"{url}/search?q={quote(HOSTILE[:4])}")
+        page.get_by_role("link", name=HOSTILE).click()
+        expect(page.locator("h1")).to_contain_text(HOSTILE)
+
+
+def test_without_a_warehouse_it_says_so(browser: Browser, tmp_path: Path) -> None:
+    port = free_port()
+    away = f"http://127.0.0.1:{port}"
+    with serve(port, "postgresql://someone:hidden@127.0.0.1:1/none", tmp_path / "api.log"):
+        with watched(browser, away, allowed=503) as page:
+            page.goto(away)
+            expect(page.locator("h1")).to_have_text("Service Unavailable")
+            expect(page.get_by_role("status")).to_contain_text("the warehouse can not be reached")
+
+
+PLACES = {
+    "overview": "/",
+    "advertiser": "/advertisers/BOLT",
+    "product": "/advertisers/BOLT/products/p03",
+    "night": f"/nights/{DAY}",
+    "search": "/search?q=p03",
+    "problem": "/advertisers/NOBODY",
+}
+
+
+@pytest.mark.model_blind
+def test_pictures_are_taken_of_every_page_at_every_width_in_both_themes(
+    browser: Browser, url: str, tmp_path: Path
+) -> None:
+    shoot(browser, url, PLACES, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == len(PLACES) * len(WIDTHS) * len(THEMES)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", PLACES)
+def test_everybody_can_use_it(browser: Browser, url: str, name: str, theme: Any) -> None:
+    """axe finds nothing serious, and nothing is wider than a small telephone."""
+    with watched(browser, url, allowed=404, color_scheme=theme, viewport={"width": 360, "height": 740}) as page:
+        page.goto(url + PLACES[name])
+        page.wait_for_load_state("networkidle")
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_a_page_is_small_and_its_files_are_asked_for_each_time(browser: Browser, url: str) -> None:
+    """Under 150 kB transferred, and never an old script with a new page."""
+    with watched(browser, url) as page:
+        sizes: list[int] = []
+        page.on("response", lambda answer: sizes.append(len(answer.body())))
+        page.goto(f"{url}/")
+        page.wait_for_load_state("networkidle")
+        assert len(sizes) == 6
+        assert sum(sizes) < 150_000
+    answer = httpx.get(f"{url}/assets/page.js")
+    assert answer.headers["cache-control"] == "no-cache"
+    again = httpx.get(f"{url}/assets/page.js", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert httpx.get(f"{url}/assets/nothing").headers["content-type"] == "application/problem+json"
+
+
+def test_the_description_of_the_api_comes_from_the_image_alone(page: Page, url: str) -> None:
+    page.goto(f"{url}/docs")
+    expect(page.locator(".opblock")).to_have_count(len(httpx.get(f"{url}/openapi.json").json()["paths"]))
+    page.get_by_text("/recommendations/{advertiser_id}/{model}", exact=True).click()
+    expect(page.get_by_role("button", name="Try it out")).to_be_visible()
