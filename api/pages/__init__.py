@@ -207,19 +207,21 @@ def _what_became_of(night: Found) -> dict[str, str]:
 
 def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], days: list[str]) -> Found:
     """A model's list as the page shows it; `ranks` are those of every product on the last `days`, oldest first."""
-    figure, *others = [name for name in (entries or [{"": None}])[0] if name not in ("rank", "product_id")]
-    largest = max((entry[figure] for entry in entries), default=0)
+    names = [name for name in entries[0] if name not in ("rank", "product_id")] if entries else []
+    # What a model ranks by stands first among its numbers; before it may be words, as where an entry comes from.
+    figure = next((name for name in names if isinstance(entries[0][name], int | float)), None)
+    largest = max((entry[figure] or 0 for entry in entries), default=0)
     before = days[-2] if len(days) > 1 else None
     for entry in entries:
-        entry["share"] = entry[figure] / largest if largest else 0
+        entry["share"] = (entry[figure] or 0) / largest if largest else 0
         entry["moved"] = _moved(entry["rank"], ranks[entry["product_id"]].get(before)) if before else ""
     products = [entry["product_id"] for entry in entries]
     return {
         "model": model,
         "entries": entries,
         "figure": figure,
-        "evidence": {"clicks", "impressions"} <= set(others),
-        "others": [name for name in others if name not in ("clicks", "impressions")],
+        "evidence": {"clicks", "impressions"} <= set(names),
+        "others": [name for name in names if name not in (figure, "clicks", "impressions")],
         "products": products,
         "lost": sorted(one for one, by_day in ranks.items() if before in by_day and one not in products),
         "movement": [(day, *(ranks[one].get(day) for one in products)) for day in days],

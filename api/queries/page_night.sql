@@ -4,12 +4,12 @@ WITH published AS (
     SELECT
         publications.*,
         (
-            SELECT before.sql_version
-            FROM marts.publications AS before
+            SELECT earlier.sql_version
+            FROM marts.publications AS earlier
             WHERE
-                before.model = publications.model
-                AND before.date < publications.date
-            ORDER BY before.date DESC
+                earlier.model = publications.model
+                AND earlier.date < publications.date
+            ORDER BY earlier.date DESC
             LIMIT 1
         ) AS version_before
     FROM marts.publications
@@ -40,10 +40,10 @@ models AS (
         published.sql_file,
         published.sql_version,
         sql_versions.sql_text,
-        CASE WHEN published.version_before <> published.sql_version THEN before.sql_text END AS sql_text_before
+        CASE WHEN published.version_before <> published.sql_version THEN earlier.sql_text END AS sql_text_before
     FROM published
     LEFT JOIN marts.sql_versions ON published.sql_version = sql_versions.sql_version
-    LEFT JOIN marts.sql_versions AS before ON published.version_before = before.sql_version
+    LEFT JOIN marts.sql_versions AS earlier ON published.version_before = earlier.sql_version
 )
 
 SELECT

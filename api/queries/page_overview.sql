@@ -22,14 +22,19 @@ published AS (
 lines AS (
     SELECT
         published.date,
-        sum((source.counts ->> 'delivered')::bigint) AS delivered,
-        sum((source.counts ->> 'kept')::bigint) AS kept,
-        sum((source.counts ->> 'other_day')::bigint) AS other_day,
-        sum((source.counts ->> 'inactive')::bigint) AS inactive,
-        sum((source.counts ->> 'rejected')::bigint) AS rejected
+        sum((log.counts ->> 'delivered')::bigint) AS delivered,
+        sum((log.counts ->> 'kept')::bigint) AS kept,
+        sum((log.counts ->> 'other_day')::bigint) AS other_day,
+        sum((log.counts ->> 'inactive')::bigint) AS inactive,
+        sum((log.counts ->> 'rejected')::bigint) AS rejected
     FROM published
-    CROSS JOIN LATERAL jsonb_array_elements(published.accounting) AS source (counts)
+    CROSS JOIN LATERAL jsonb_array_elements(published.accounting) AS log (counts)
     GROUP BY published.date
+),
+
+oldest AS (
+    SELECT min(published.date) AS date
+    FROM published
 ),
 
 nights AS (
@@ -49,13 +54,11 @@ nights AS (
         lines.inactive,
         lines.rejected
     FROM newest
-    CROSS JOIN LATERAL (
-        SELECT min(first.date) AS date
-        FROM published AS first
-    ) AS first
-    CROSS JOIN LATERAL generate_series(
-        first.date, least(newest.ended, newest.date + 59), interval '1 day'
-    ) AS series (night)
+    CROSS JOIN oldest
+    CROSS JOIN
+        LATERAL generate_series(
+            oldest.date, least(newest.ended, newest.date + 59), interval '1 day'
+        ) AS series (night)
     LEFT JOIN published ON series.night = published.date
     LEFT JOIN marts.daily ON series.night = daily.date
     LEFT JOIN lines ON series.night = lines.date

@@ -1,4 +1,4 @@
--- GET /advertisers/{advertiser_id}/products/{product_id}: a product's events and ranks on the last 60 days, as JSON text.
+-- GET /advertisers/{advertiser_id}/products/{product_id}: a product on the last 60 days, as JSON text.
 -- Parameters: advertiser_id; product_id. Always one row; a product that nobody has heard of has neither.
 WITH newest AS (
     SELECT max(publications.date) AS date
