@@ -41,7 +41,7 @@ def _listed(s3: Any, uri: str, marker: str) -> dict[str, int] | None:
     with objects.reader(s3, mark) as file:
         text = file.read()
     try:
-        listed = {item["name"]: int(item["size"]) for item in json.loads(text)["objects"]}
+        listed = {str(item["name"]): int(item["size"]) for item in json.loads(text)["objects"]}
     except (ValueError, KeyError, TypeError) as error:
         raise PipelineError(f"{mark.uri}: not a manifest ({error!r}); expected {MANIFEST}") from error
     # An empty object is no part of a delivery.

@@ -90,16 +90,16 @@ def test_forty_ordinary_nights_ring_nothing_and_a_part_of_a_night_is_held(daily:
         assert daily.load(str(day)) is True
 
 
-def few_days(night: Night, days: int, lines: int = 100) -> date:
-    """Loads that many days before the day that it returns."""
-    for n in range(days):
+def a_week(night: Night, lines: int = 100) -> date:
+    """Loads a week of ordinary days, and returns the day after it."""
+    for n in range(7):
         arrive(night, FIRST + timedelta(n), lines)
         night.load(str(FIRST + timedelta(n)))
-    return FIRST + timedelta(days)
+    return FIRST + timedelta(7)
 
 
 def test_what_is_held_says_the_figures_and_is_published_when_somebody_says_so(daily: Night) -> None:
-    day = few_days(daily, 3)
+    day = a_week(daily)
     arrive(daily, day, 37)
     with pytest.raises(NotYet) as held:
         daily.run(str(day))
@@ -117,10 +117,10 @@ def test_what_is_held_says_the_figures_and_is_published_when_somebody_says_so(da
 def test_a_rebuild_holds_a_part_of_a_day_unless_it_is_told_and_a_fresh_history_rings_nothing(
     daily: Night, s3_url: str
 ) -> None:
-    for n in range(5):
-        arrive(daily, FIRST + timedelta(n), 30 if n == 4 else 100)
+    for n in range(8):
+        arrive(daily, FIRST + timedelta(n), 30 if n == 7 else 100)
     uris = {f"{log.upper()}_URI": f"s3://{daily.bucket}/{{ds}}/{log}/" for log in HEADERS}
-    last = str(FIRST + timedelta(4))
+    last = str(FIRST + timedelta(7))
     command = [sys.executable, "-m", "elt", "rebuild", "--from", str(FIRST), "--to"]
     for end, expected in ((["--incomplete"], 0), ([], 1)):
         for table in ("loads", "accounting"):
@@ -138,26 +138,44 @@ def test_a_rebuild_holds_a_part_of_a_day_unless_it_is_told_and_a_fresh_history_r
     assert f"{last}  FAILED: {last}: nothing was published:\nsql/audits/arrival/the_day_is_whole.sql" in done.stdout
 
 
-def test_nothing_is_usual_in_the_first_three_days(daily: Night) -> None:
-    for n, lines in enumerate((400, 200, 40)):
+def test_nothing_is_usual_in_the_first_week(daily: Night) -> None:
+    for n, lines in enumerate((400, 400, 400, 400, 200, 100, 40)):
         arrive(daily, FIRST + timedelta(n), lines)
         assert daily.load(str(FIRST + timedelta(n))) is True
 
 
 def test_an_old_day_is_compared_with_the_days_before_it(daily: Night) -> None:
     """The business was a tenth of what it is."""
-    for n in range(8):
-        arrive(daily, FIRST + timedelta(n), 40 if n < 4 else 400)
+    day = a_week(daily, 40)
+    for n in range(8, 12):
+        arrive(daily, FIRST + timedelta(n), 400)
         daily.load(str(FIRST + timedelta(n)))
-    assert daily.load(str(FIRST + timedelta(3)), reload=True) is True
-    arrive(daily, FIRST + timedelta(3), 4)
+    arrive(daily, day, 40)
+    assert daily.load(str(day)) is True
+    arrive(daily, day, 4)
     with pytest.raises(NotYet, match="usual_lines=40"):
-        daily.load(str(FIRST + timedelta(3)))
+        daily.load(str(day))
+
+
+def test_chance_in_little_logs_is_no_loss(daily: Night) -> None:
+    day = a_week(daily, 10)
+    arrive(daily, day, 1)
+    assert daily.load(str(day)) is True
+
+
+def test_three_advertisers_may_pause_by_themselves(daily: Night) -> None:
+    daily.put("advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in WORLD.active[:7]]))
+    day = a_week(daily, 400)
+    arrive(daily, day, 400, without=frozenset(WORLD.active[:3]))
+    assert daily.load(str(day)) is True
+    arrive(daily, day, 400, without=frozenset(WORLD.active[:4]))
+    with pytest.raises(NotYet, match="advertisers=3, usual_advertisers=7"):
+        daily.load(str(day))
 
 
 def test_advertisers_that_left_the_active_list_are_not_missed(daily: Night) -> None:
     """Nearly half of the list went, as it may; who is left has events."""
-    day = few_days(daily, 3)
+    day = a_week(daily)
     left = WORLD.active[: len(WORLD.active) // 2 + 1]
     daily.put("advertiser_ids", as_csv(("advertiser_id",), [(a,) for a in left]))
     arrive(daily, day, 100)
@@ -168,7 +186,7 @@ def test_advertisers_that_left_the_active_list_are_not_missed(daily: Night) -> N
 
 
 def test_a_day_loaded_before_advertisers_were_counted_is_no_measure_of_them(daily: Night) -> None:
-    day = few_days(daily, 3)
+    day = a_week(daily)
     daily.warehouse.rows("UPDATE staging.accounting SET advertisers = NULL, day_before = NULL, day_after = NULL")
     arrive(daily, day, 100, without=frozenset(WORLD.active[1:]))
     daily.change(max_volume_drop=1.0)

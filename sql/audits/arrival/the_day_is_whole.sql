@@ -3,8 +3,10 @@
 -- Parameters: ds; max_volume_drop, max_silent_advertisers (0 to 1). A row returned = the promise is broken.
 -- What is usual is the smaller of two medians, of the same weekday and of the last days (at most 7), so that neither a
 -- weekend nor the first day after a week of holidays looks small, and one odd day counts for nothing. It is looked for
--- in the 21 days before, and there must be 3 of them: with fewer nothing is usual yet. Advertisers can not be more than
--- the active list of the day has: that it became shorter is another audit's business.
+-- in the 21 days before, and there must be 7 of them: in a first week nothing is usual yet. Advertisers can not be more
+-- than the active list of the day has: that it became shorter is another audit's business.
+-- What chance may do is no loss: logs that usually have fewer than 25 lines are not judged, and three advertisers may
+-- pause by themselves.
 WITH history AS (
     SELECT
         accounting.source,
@@ -34,19 +36,23 @@ medians AS (
     GROUP BY history.source
 ),
 
-usual AS (
-    SELECT
-        medians.source,
-        least(medians.lines_lately, medians.lines_on_this_weekday) AS lines,
-        least(medians.advertisers_lately, medians.advertisers_on_this_weekday) AS advertisers
-    FROM medians
-    WHERE medians.days >= 3
-),
-
 active AS (
     SELECT count(*) AS advertisers
     FROM staging.active_advertisers
     WHERE active_advertisers.date = %(ds)s::date
+),
+
+usual AS (
+    SELECT
+        medians.source,
+        least(medians.lines_lately, medians.lines_on_this_weekday) AS lines,
+        CASE
+            WHEN medians.advertisers_lately IS NOT NULL
+                THEN least(medians.advertisers_lately, medians.advertisers_on_this_weekday, active.advertisers)
+        END AS advertisers
+    FROM medians
+    CROSS JOIN active
+    WHERE medians.days >= 7
 )
 
 SELECT
@@ -59,14 +65,14 @@ SELECT
     %(max_silent_advertisers)s AS max_silent_advertisers
 FROM staging.accounting
 INNER JOIN usual ON accounting.source = usual.source
-CROSS JOIN active
 WHERE
     accounting.date = %(ds)s::date
+    AND usual.lines >= 25
     AND (
         accounting.kept + accounting.inactive < usual.lines * (1 - %(max_volume_drop)s::numeric)
         OR (
             accounting.advertisers < usual.advertisers * (1 - %(max_silent_advertisers)s::numeric)
-            AND accounting.advertisers < active.advertisers * (1 - %(max_silent_advertisers)s::numeric)
+            AND accounting.advertisers < usual.advertisers - 3
         )
     )
 ORDER BY accounting.source
