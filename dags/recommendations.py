@@ -48,7 +48,8 @@ with DAG(
     Every night, for the log day that just ended (`logical_date` = `ds` = the log day, UTC):
 
     1. **FiltrarDatos** lands the raw logs with COPY, keeps the events of active advertisers, counts them per product.
-       Logs that are late are waited for: it retries for about four hours, then fails.
+       Logs that are late, or that look like a part of the day, are waited for: it retries for about four hours, then
+       fails; the param `incomplete` publishes a part.
     2. One task a file in `sql/models` (**TopCTR**, **TopProduct**, ...) ranks the products.
     3. **DBWriting** replaces the day's lists in one transaction, if every audit in `sql/audits` holds. Then it ranks
        again the published lists of later days that look back on this one, deletes what is older than is kept, and runs
