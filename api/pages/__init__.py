@@ -209,7 +209,7 @@ def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], da
     """A model's list as the page shows it; `ranks` are those of every product on the last `days`, oldest first."""
     names = [name for name in entries[0] if name not in ("rank", "product_id")] if entries else []
     # What a model ranks by stands first among its numbers; before it may be words, as where an entry comes from.
-    figure = next((name for name in names if isinstance(entries[0][name], int | float)), None)
+    figure = next((name for name in names if isinstance(entries[0][name], int | float)), "rank")
     largest = max((entry[figure] or 0 for entry in entries), default=0)
     before = days[-2] if len(days) > 1 else None
     for entry in entries:
