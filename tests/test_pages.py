@@ -161,7 +161,7 @@ def test_a_night_shows_where_the_lines_went_and_which_sql_ran(page: Page, url: s
     expect(page.get_by_role("region", name="Unreadable lines, by reason").first).to_contain_text(
         "ACME,p00,banner<b>,2024-11-20"
     )
-    expect(page.get_by_role("region", name="Where the delivered lines went").first).to_contain_text("12,345")
+    expect(page.get_by_role("region", name="Where the delivered lines went").first).to_contain_text("12,541")
     page.get_by_text("The SQL", exact=True).first.click()
     expect(page.locator("pre").first).to_contain_text("row_number()")
     page.get_by_role("link", name=f"← {BEFORE}").click()
