@@ -1,6 +1,7 @@
 """`python -m elt withdraw` and `restore`: readers are back on the day before, as if the day had not been published."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -275,15 +276,25 @@ def test_it_waits_for_no_load_of_the_day_and_for_retention(night: Night) -> None
 
 
 @pytest.mark.usefixtures("nobody_reads")
-def test_one_that_is_killed_has_withdrawn_nothing(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_killed_has_withdrawn_nothing(night: Night, s3_url: str) -> None:
+    """While it waits in its transaction: somebody holds what every change of marts changes."""
     run_both(night)
     before = seen(night)
-    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
+    command = [sys.executable, "-m", "elt", "withdraw", DAY, "--why", "x"]
+    env = os.environ | night.environment(s3_url)
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'marts.version'::regclass AND NOT granted"
     with closing(psycopg2.connect(night.warehouse.url("recommendations_pipeline"))) as conn, conn.cursor() as cursor:
         cursor.execute("LOCK TABLE marts.version IN SHARE MODE")
-        with pytest.raises(psycopg2.errors.LockNotAvailable):
-            withdraw(night)
-    assert seen(night) == before
-    assert night.warehouse.rows("TABLE marts.withdrawals") == []
+        with subprocess.Popen(command, env=env, cwd=PROJECT) as process:
+            deadline = time.monotonic() + 20
+            while night.warehouse.rows(waiting) != [(1,)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
     with pytest.raises(PipelineError, match="is not withdrawn"):
         restore(night)
+    assert withdraw(night) == BEFORE, "its locks went with it"
+    assert len(night.warehouse.rows("TABLE marts.withdrawals")) == 1
+    assert restore(night) == MODELS
+    assert seen(night) == before
