@@ -13,7 +13,7 @@ import psutil
 
 from elt.settings import PROJECT
 
-PARTS = {"night": "The night", "small_day": "A small day", "day": "The day"}
+PARTS = {"night": "The night", "growth": "The night's growth", "small_day": "A small day", "day": "The day"}
 """Modules of bench, each with `tables(quick) -> Markdown`, and their headings."""
 
 PAGE = PROJECT / "docs" / "performance.md"
@@ -28,6 +28,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, under 2 minutes; writes no page")
     parser.add_argument("--only", choices=PARTS, help="one part; writes no page")
+    parser.add_argument("--large", action="store_true", help="growth: with up to 120 days of 400,000 products")
     arguments = parser.parse_args()
     text = [about_this_machine()]
     for name in [arguments.only] if arguments.only else PARTS:
@@ -35,7 +36,8 @@ def main() -> int:
             continue
         started = time.monotonic()
         try:
-            part = importlib.import_module(f"bench.{name}").tables(arguments.quick)
+            large = {"large": True} if name == "growth" and arguments.large else {}
+            part = importlib.import_module(f"bench.{name}").tables(arguments.quick, **large)
         except RuntimeError as error:
             print(f"bench.{name}: {error}", file=sys.stderr)
             return 1

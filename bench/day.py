@@ -134,14 +134,14 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
         older = dates[: -len(newest)]
         cursor.execute(WITHOUT_KEY)
         cursor.execute(LISTS, {"dates": newest, "models": models, "advertisers": advertisers})
-        _repeat(cursor, ["recommendations"], older, dates[-2])
+        repeat(cursor, ["marts.recommendations"], older, dates[-2])
         for statement in (WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute(EVENTS, {"newest": newest})
         for day in newest:
             for name in steps.FIGURES:
                 warehouse.run(cursor, f"marts/{name}", ds=str(day), models=models)
-        _repeat(cursor, _figures(cursor), older, dates[-2])
+        repeat(cursor, _figures(cursor), older, dates[-2])
         cursor.execute("VACUUM ANALYZE")
     conn.close()
     return postgres.url("recommendations_api", "day")
@@ -150,30 +150,28 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
 def _figures(cursor: Cursor) -> list[str]:
     """The tables of statistics."""
     cursor.execute(
-        "SELECT relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'date' "
+        "SELECT 'marts.' || relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'date' "
         "WHERE relnamespace = 'marts'::regnamespace AND relkind = 'r' "
         "AND relname NOT IN ('recommendations', 'publications', 'active_advertisers')"
     )
     return [table for (table,) in cursor.fetchall()]
 
 
-def _repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> None:
-    """Gives the days what the tables have of one day, so that they are as large as they would be."""
+def repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> None:
+    """Gives the days what the tables (schema.name) have of one day, so that they are as large as they would be."""
     for table in tables:
         cursor.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = ('marts.' || %s)::regclass AND attnum > 0 "
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped "
             "AND attname <> 'date' ORDER BY attnum",
             (table,),
         )
         others = identifiers.SQL(", ").join(identifiers.Identifier(name) for (name,) in cursor.fetchall())
-        cursor.execute(
-            identifiers.SQL(
-                "INSERT INTO marts.{table} (date, {others}) "
-                "SELECT days.date, {others} FROM marts.{table} AS original, unnest(%s::date[]) AS days (date) "
-                "WHERE original.date = %s ON CONFLICT DO NOTHING"
-            ).format(table=identifiers.Identifier(table), others=others),
-            (dates, like),
-        )
+        insert = identifiers.SQL(
+            "INSERT INTO {table} (date, {others}) SELECT %s, {others} FROM {table} WHERE date = %s "
+            "ON CONFLICT DO NOTHING"
+        ).format(table=identifiers.Identifier(*table.split(".")), others=others)
+        for day in dates:
+            cursor.execute(insert, (day, like))
 
 
 def _requests(advertisers: list[str], models: list[str]) -> list[str]:

@@ -267,6 +267,7 @@ def _set_password(arguments: Arguments) -> None:
 def _url(whom: str = "recommendations_pipeline") -> str:
     """DATABASE_URL, which should be that of `whom`."""
     if url := os.environ.get("DATABASE_URL"):
+        warehouse.check_url(url)
         return url
     raise PipelineError(f"DATABASE_URL is not set; set it to the libpq URI of {whom}")
 

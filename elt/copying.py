@@ -99,10 +99,13 @@ def unload(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None
     log.info("%s: %s rows in %.1f s", uri, f"{cursor.rowcount:,}", time.monotonic() - started)
 
 
-def unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, **params: Any) -> None:
-    """Like `unload`, but the query's last column says how often its row stands in the object; it is not written."""
+def unload_repeated(cursor: Cursor, query: str, s3: Any, uri: str, load_id: str, **params: Any) -> None:
+    """Like `unload`, but the query's last column says how often its row stands in the object; it is not written.
+
+    The object says of itself which load it is of: `elt.s3.load_of`.
+    """
     started = time.monotonic()
-    with objects.gzip_writer(s3, uri) as file:
+    with objects.gzip_writer(s3, uri, load=load_id) as file:
         repeated = _Repeated(file)
         copy_out(cursor, query, repeated, " WITH (FORMAT csv, HEADER)", **params)
     log.info("%s: %s lines written in %.1f s", uri, f"{repeated.lines:,}", time.monotonic() - started)

@@ -10,6 +10,9 @@ from elt.errors import PipelineError
 FARTHEST = 30
 """Days before the log day that a model may read: what retention keeps, and what catching up looks at."""
 
+WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock, exp.Command)
+"""What no part of a model is, nor of a CTE in it."""
+
 DAY = "the log day"
 """What stands for the parameter while a query is read."""
 
@@ -21,14 +24,11 @@ def look_back(query: str, file: str) -> int:
 
     Whatever the query reads of the warehouse must be bounded below, where it is read, by a condition on its column
     `date` with the log day and a whole number of days: `date = D`, `date BETWEEN D AND ...`, `date >= D`, or an IN of
-    days, where D is `%(ds)s::date`, or `- N`. Raises PipelineError that names the file when a bound is missing, can not
-    be read, or is more than FARTHEST days back; so does a function of the warehouse, which may read anything.
+    days, where D is `%(ds)s::date`, or `- N`. Raises PipelineError that names the file as `one_select` does, and when a
+    bound is missing, can not be read, or is more than FARTHEST days back; so does a function of the warehouse, which
+    may read anything.
     """
-    try:
-        # The parameter is the only thing in a model that is not SQL.
-        statement = sqlglot.parse_one(query.replace("%(ds)s", f"'{DAY}'").replace("%%", "%"), read="postgres")
-    except SqlglotError as error:
-        raise PipelineError(f"{file}: can not be read: {error}") from None
+    statement = one_select(query, file)
     normalize_identifiers(statement, dialect="postgres")
     for called in statement.find_all(exp.Dot):
         if isinstance(called.expression, exp.Func) and called.this.name != "pg_catalog":
@@ -38,6 +38,24 @@ def look_back(query: str, file: str) -> int:
     if (farthest := max(days, default=0)) > FARTHEST:
         raise PipelineError(f"{file}: looks back {farthest} days; a model may look back {FARTHEST}")
     return farthest
+
+
+def one_select(query: str, file: str) -> exp.Query:
+    """The query, parsed. A second statement would run with the rights of the run, a COMMIT would end its transaction.
+
+    Raises PipelineError that names the file when it is not one SELECT that only reads.
+    """
+    try:
+        # The parameter is the only thing in a model that is not SQL.
+        statements = sqlglot.parse(query.replace("%(ds)s", f"'{DAY}'").replace("%%", "%"), read="postgres")
+    except SqlglotError as error:
+        raise PipelineError(f"{file}: can not be read: {error}") from None
+    found = [statement for statement in statements if statement is not None]
+    match found:
+        case [exp.Query() as statement] if not statement.find(*WRITES):
+            return statement
+    told = "; ".join(" ".join(statement.sql("postgres", comments=False).split())[:60] for statement in found)
+    raise PipelineError(f"{file}: a model is one SELECT that only reads, not: {told}")
 
 
 def _is_of_the_warehouse(table: exp.Table, ctes: set[str]) -> bool:

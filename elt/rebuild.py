@@ -65,8 +65,13 @@ def rebuild(
         published = f"published {', '.join(changed)}" if changed else "published already, nothing changed"
         say(f"{day}  {done}, ranked {candidates:,} products, {published}  ({time.monotonic() - started:.1f} s)")
     for day in _days(first, last):
-        for later in steps.catch_up(day, models, connect, lambda: s3, settings, run_id=RUN_ID):
-            say(f"{later}  ranked and published again: it looks back on {day}")
+        try:
+            for later in steps.catch_up(day, models, connect, lambda: s3, settings, run_id=RUN_ID):
+                say(f"{later}  ranked and published again: it looks back on {day}")
+            steps.write_published(day, connect, lambda: s3, settings)
+        except FAILURES as error:
+            failed += [day] if day not in failed else []
+            say(f"{day}  FAILED afterwards: {error}")
     return failed
 
 

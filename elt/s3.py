@@ -1,6 +1,6 @@
 """Reading and writing S3 objects as streams, in constant memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -80,12 +80,15 @@ def check_writable(s3: Any, uri: str) -> str:
     return f"{uri.rpartition('/')[0]}/ can be written"
 
 
-def exist(s3: Any, uris: Iterable[str]) -> bool:
-    """Are all these objects there?"""
+def load_of(s3: Any, uri: str) -> str | None:
+    """The load that the object says it is of; None when it is not there or does not say."""
+    bucket, key = uri.removeprefix("s3://").split("/", 1)
     try:
-        return all(find(s3, uri) for uri in uris)
-    except NotYet:
-        return False
+        return cast(str | None, s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("load"))
+    except ClientError as error:
+        if isinstance(explained := _explained(error, uri), NotYet):
+            return None
+        raise explained from error
 
 
 @contextmanager
@@ -119,12 +122,14 @@ def reader(s3: Any, item: SourceObject) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def gzip_writer(s3: Any, uri: str) -> Iterator[BufferedWriter]:
+def gzip_writer(s3: Any, uri: str, **metadata: str) -> Iterator[BufferedWriter]:
     """A stream that becomes the gzipped object at `uri` when the block ends, and nothing when it raises.
 
-    The same bytes in give the same bytes out: the gzip header carries neither time nor name.
+    The same bytes in give the same bytes out: the gzip header carries neither time nor name. The metadata are the
+    object's.
     """
-    params = {"client": s3, "min_part_size": PART_BYTES}
+    said = {"S3.Client.create_multipart_upload": {"Metadata": metadata}}
+    params = {"client": s3, "min_part_size": PART_BYTES, "client_kwargs": said}
     try:
         opened = smart_open.open(uri, "wb", compression="disable", transport_params=params)
     except ValueError as error:

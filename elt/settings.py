@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     fifths of them; a third of the objects has a third."""
     max_silent_advertisers: float = Field(0.4, ge=0, le=1)
     """Likewise, when a larger share of the advertisers that usually have lines in the log has none."""
+    ranking_timeout: int = Field(600, ge=1)
+    """Seconds that a model may rank a day: a plan that has gone wrong fails the day and holds up nobody for longer."""
     keep_days: int = Field(1826, ge=60)
     """Days that published lists, their figures and the daily counts are kept, back from the newest published day."""
     keep_working_days: int = Field(30, ge=1)
@@ -109,6 +111,10 @@ class Settings(BaseSettings):
     def intermediate(self, day: str, name: str) -> str:
         """The URI of the step output `name` of the day."""
         return f"{self.intermediate_uri.rstrip('/')}/date={day}/{name}.csv.gz"
+
+    def published(self, day: str, model: str) -> str:
+        """The URI of a model's published lists of the day, for other programs."""
+        return f"{self.intermediate_uri.rstrip('/')}/published/date={day}/{model}.csv.gz"
 
     def revision(self) -> str:
         """The git revision of the project's files, `-dirty` with local changes, `unknown` outside git."""

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class Model:
 
     name: str
     file: Path
+    source: str
+    """The file's text, read once: what is ranked is what is recorded, whatever becomes of the file meanwhile."""
 
     @property
     def relation(self) -> str:
@@ -91,14 +94,19 @@ class Model:
     @property
     def title(self) -> str:
         """What the model is, as its file says after the name."""
-        return opening(self.file).title
+        return _opening(self.source, self.file).title
 
     @property
     def figures(self) -> dict[str, str]:
         """What the lines `-- name: text` of the file's opening comment say of the columns that it selects."""
-        return opening(self.file).columns
+        return _opening(self.source, self.file).columns
 
     @property
+    def version(self) -> str:
+        """SHA-256 of what decides its lists, hexadecimal."""
+        return hashlib.sha256(b"\0".join(model.source.encode() for model in self.whole)).hexdigest()
+
+    @cached_property
     def stands_on(self) -> list["Model"]:
         """The models whose whole rankings it reads, as `pg_temp.<their file>`. Raises PipelineError when there is none,
         or when it stands on others itself."""
@@ -113,9 +121,9 @@ class Model:
         return [known[name] for name in named]
 
     @property
-    def files(self) -> list[Path]:
-        """What decides its lists: its own, and those of the models that it stands on."""
-        return [self.file, *(model.file for model in self.stands_on)]
+    def whole(self) -> list["Model"]:
+        """What decides its lists: itself, and the models that it stands on."""
+        return [self, *self.stands_on]
 
     @property
     def cut(self) -> str | None:
@@ -125,13 +133,16 @@ class Model:
 
     @property
     def text(self) -> str:
-        """The text of its files."""
-        return "\n".join(file.read_text() for file in self.files)
+        """Its source, and those of the models that it stands on."""
+        return "\n".join(model.source for model in self.whole)
 
     @property
     def looks_back(self) -> int:
-        """How many days before the log day the model reads. Raises PipelineError when its SQL does not say."""
-        return max(look_back(file.read_text(), shown(file)) for file in self.files)
+        """How many days before the log day the model reads.
+
+        Raises PipelineError when it is not one SELECT, or its SQL does not say.
+        """
+        return max(look_back(model.source, shown(model.file)) for model in self.whole)
 
     @property
     def statement(self) -> str:
@@ -140,7 +151,7 @@ class Model:
 
     def query(self) -> str:
         """The file's text without a final semicolon, so that it can stand inside a statement."""
-        return _query(self.file)
+        return self.source.rstrip().removesuffix(";")
 
 
 def read(name: str) -> str:
@@ -150,7 +161,11 @@ def read(name: str) -> str:
 
 def opening(file: Path) -> Opening:
     """What the file says of itself. Raises PipelineError when its first line is not `-- name: title`."""
-    lines = [line[3:].rstrip() for line in takewhile(_is_said, file.read_text().splitlines())]
+    return _opening(file.read_text(), file)
+
+
+def _opening(text: str, file: Path) -> Opening:
+    lines = [line[3:].rstrip() for line in takewhile(_is_said, text.splitlines())]
     items: list[list[str]] = []
     for line in lines:
         if not items or re.match(r"\w+: ", line):
@@ -161,11 +176,6 @@ def opening(file: Path) -> Opening:
         raise PipelineError(f"{shown(file)}: the first line must be '-- name: what it is'")
     (name, title), *said = items
     return Opening(name, title, dict(said))
-
-
-def version(*files: Path) -> str:
-    """SHA-256 of the files' texts, hexadecimal."""
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def filter_version() -> str:
@@ -241,8 +251,8 @@ def _is_model(file: Path) -> bool:
 
 def model(file: Path) -> Model:
     """The model of a file, wherever it is. Raises PipelineError when its first line does not name it."""
-    with file.open() as lines:
-        first = lines.readline().strip()
+    source = file.read_bytes().decode()
+    first = source.partition("\n")[0].strip()
     title = re.match(r"--\s*([A-Za-z][A-Za-z0-9_]*):\s*\S", first)
     expected = file.stem.replace("_", "").lower()
     if not title or title[1].replace("_", "").lower() != expected:
@@ -250,7 +260,7 @@ def model(file: Path) -> Model:
             f"{file}: the first line must be '-- Name: what the model is', where Name is {expected!r} "
             f"in any spelling of capitals and underscores, but it is {first!r}"
         )
-    return Model(title[1], file)
+    return Model(title[1], file, source)
 
 
 def _without_comments(text: str) -> str:

@@ -16,6 +16,7 @@ from operator import itemgetter
 from tempfile import TemporaryFile
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
@@ -66,18 +67,19 @@ def filter_events(
     written (before anything is landed), or when an audit of sql/audits/load is broken.
     """
     days.check_ended(day)
-    delivered = {
-        source: deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
-        for source, uri in settings.sources(day).items()
-    }
     version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share
     with ExitStack() as stack:
         conn = stack.enter_context(warehouse.session(connect))
         warehouse.lock_day(conn, day)
+        # Under the lock: a run that waited would load what it had listed over what was loaded meanwhile.
+        delivered = {
+            source: deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
+            for source, uri in settings.sources(day).items()
+        }
         cursor = conn.cursor()
         written = [settings.intermediate(day, source) for source in LOGS]
-        if not reload and _is_loaded(cursor, day, delivered, version) and objects.exist(s3, written):
+        if not reload and _is_loaded(cursor, day, delivered, version, s3, written):
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
         objects.check_writable(s3, written[0])
@@ -110,7 +112,13 @@ def filter_events(
         for source in LOGS:
             fill(cursor, "event_counts", counts[source])
         warehouse.run(cursor, "staging/source_objects", ds=day, objects=_recorded(landed))
-        for relation in ("active_advertisers", "exclusions", "product_daily", "accounting"):
+        for relation in (
+            "active_advertisers",
+            "exclusions",
+            "product_daily_published",
+            "product_daily",
+            "accounting",
+        ):
             warehouse.run(cursor, f"staging/{relation}", ds=day)
         limits = {"max_rejected_share": share, "max_advertiser_drop": settings.max_advertiser_drop}
         warehouse.audit(cursor, "load", ds=day, run_id=run_id, **limits)
@@ -128,16 +136,18 @@ def filter_events(
             _check_arrival(cursor, day, settings, run_id)
         _tell_of_other_days(cursor, day, settings)
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
-        for source in LOGS:
-            unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, settings.intermediate(day, source), ds=day)
+        ((load_id,),) = cursor.fetchall()
+        for source, uri in zip(LOGS, written, strict=True):
+            unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, uri, load_id, ds=day)
         conn.commit()
         return True
 
 
-def rank(cursor: Cursor, day: str, model: sql.Model, name: str) -> int:
+def rank(cursor: Cursor, day: str, model: sql.Model, name: str, timeout: int = 0) -> int:
     """Ranks the day by the model into pg_temp.ranked, and into models.candidates under the name. Returns their number.
 
-    Raises PipelineError that names the file when it is not valid SQL, or what it ranks is not a list.
+    Raises PipelineError that names the file when it is not valid SQL, when it takes longer than `timeout`, seconds (0:
+    as long as it likes), or what it ranks is not a list.
     """
     file = sql.shown(model.file)
     with warehouse.blamed_on(file):
@@ -147,18 +157,35 @@ def rank(cursor: Cursor, day: str, model: sql.Model, name: str) -> int:
         ((ranks,),) = cursor.fetchall()
         if ranks > 20 and model.cut:
             log.warning("%s: lists can not be filled up where products are hidden: leave out %s", file, model.cut)
-        cursor.execute(identifiers.SQL(ranked).format(query, identifiers.Literal(ranks)))
+        _within(timeout, cursor, identifiers.SQL(ranked).format(query, identifiers.Literal(ranks)), file)
         cursor.execute("SELECT * FROM pg_temp.ranked LIMIT 0")
         sql.check_columns(file, [column.name for column in cursor.description or ()])
         cursor.execute(sql.read("models/candidates"), {"ds": day, "model": name})
         return cursor.rowcount
 
 
+def _within(timeout: int, cursor: Cursor, statement: identifiers.Composed, file: str) -> None:
+    """Runs the statement, for `timeout` seconds at most: the last resort against a plan that has gone wrong."""
+    cursor.execute("SET LOCAL statement_timeout = %s", (f"{timeout}s",))
+    started = time.monotonic()
+    try:
+        cursor.execute(statement)
+    except psycopg2.errors.QueryCanceled as error:
+        if not 0 < timeout <= time.monotonic() - started:
+            raise
+        raise PipelineError(
+            f"{file}: has not ranked the day within {timeout} s (RANKING_TIMEOUT); look at its plan with EXPLAIN: "
+            "it should read each day once, whatever the statistics say"
+        ) from error
+    cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+
+
 def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings: Settings) -> int:
     """Ranks the day by one model into models.candidates and writes `<model>.csv.gz` on S3.
 
     Returns the number of candidates. Raises PipelineError that names the file when the day is not loaded, the file is
-    not valid SQL, or what it ranks is not a list (columns, ranks 1 to 20, each product once).
+    not valid SQL or not one SELECT, ranks longer than the settings let it, or what it ranks is not a list (columns,
+    ranks 1 to 20, each product once, scores that are numbers).
     """
     file = sql.shown(model.file)
     key = {"ds": day, "model": model.name}
@@ -171,8 +198,8 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
         warehouse.run(cursor, "queries/is_loaded", ds=day)
         if not cursor.rowcount:
             raise PipelineError(f"{model.name}: {day} is not loaded; FiltrarDatos loads it")
-        rows = rank(cursor, day, model, model.name)
-        built = {"sql_file": file, "sql_version": sql.version(*model.files), "sql_text": model.text}
+        rows = rank(cursor, day, model, model.name, settings.ranking_timeout)
+        built = {"sql_file": file, "sql_version": model.version, "sql_text": model.text}
         warehouse.run(cursor, "models/builds", looks_back=model.looks_back, **built, **key)
         ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
         unload(cursor, ordered, s3, settings.intermediate(day, model.name))
@@ -255,15 +282,23 @@ def finish(
     run_id: str,
 ) -> list[str]:
     """DBWriting, whole: publishes the day, catches up with days that look back on it, forgets what is not kept, runs
-    again the days before it of which something came late.
+    again the days before it of which something came late, writes the published lists to S3.
 
-    Returns the names of the models whose publication of the day changed. Raises as `publish` and `catch_up` do.
+    Returns the names of the models whose publication of the day changed. Raises as `publish` does; when the day is
+    published and something after that is refused, all else is done, and then PipelineError raised that says so.
     """
     rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     changed = publish(day, models, connect, settings, run_id=run_id)
-    catch_up(day, models, connect, open_s3, settings, run_id=run_id)
+    refused = None
+    try:
+        catch_up(day, models, connect, open_s3, settings, run_id=run_id)
+    except PipelineError as error:
+        refused = error
     forget(day, connect, settings)
     run_late(day, models, connect, open_s3, settings, run_id=run_id)
+    write_published(day, connect, open_s3, settings)
+    if refused:
+        raise PipelineError(f"{day} is published; after that:\n{refused}") from refused
     return changed
 
 
@@ -341,7 +376,8 @@ def catch_up(
     Of the day itself, and of the days after it: so that days run in any order, and several at a time, end with the
     lists that they have when run one after the other. On an ordinary night there is nothing to do: S3 is not opened.
 
-    Returns the days that it published again. Raises PipelineError when an audit of one of them is broken.
+    Returns the days that it published again. A day that is refused does not stop the others; PipelineError says in the
+    end which were published again, and of each of the others why not.
     """
     params = {"models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
@@ -353,20 +389,25 @@ def catch_up(
             names.update(name for (name,) in cursor.fetchall())
             warehouse.run(cursor, "queries/hidden_since", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
-    caught_up = []
+    caught_up, refused = [], []
     for later, names in outdated.items():
         log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(names)))
-        for model in models:
-            if model.name in names:
-                build_model(later, model, connect, open_s3(), settings)
         try:
+            for model in models:
+                if model.name in names:
+                    build_model(later, model, connect, open_s3(), settings)
             publish(later, models, connect, settings, run_id=run_id)
         except NotYet as error:
             log.info("%s; it will publish the day", error)
         except Withdrawn as error:
             log.info("not published again: %s", error)
+        except PipelineError as error:
+            refused.append(f"{later}, which looks back on {day}, keeps the lists that it had: {error}")
         else:
             caught_up.append(later)
+    if refused:
+        done = f"published again: {', '.join(caught_up)}; " if caught_up else ""
+        raise PipelineError("\n".join([f"{done}not published again: {len(refused)} of {len(outdated)} days", *refused]))
     return caught_up
 
 
@@ -421,11 +462,40 @@ def _tell_of_other_days(cursor: Cursor, day: str, settings: Settings) -> None:
         )
 
 
-def _is_loaded(cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], version: str) -> bool:
+def write_published(day: str, connect: Connect, open_s3: Callable[[], Any], settings: Settings) -> None:
+    """Writes to S3 what other programs may read: the published lists, `published/date=YYYY-MM-DD/<model>.csv.gz`.
+
+    After the commit, so that nothing is there that readers of the warehouse do not see, and S3 holds no publication up.
+    What is missing of the 30 days around the day, because a run was killed or S3 away, is written too; of a list that
+    is published no more the header remains.
+    """
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_published_files(conn)
+        # One snapshot: the rows are those of the hash that is recorded.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        warehouse.run(cursor, "queries/unwritten_lists", ds=day)
+        unwritten = cursor.fetchall()
+        for ds, model, lists_hash in unwritten:
+            lists = sql.read("queries/published_lists")
+            unload(cursor, lists, open_s3(), settings.published(ds, model), ds=ds, model=model)
+            warehouse.run(cursor, "staging/published_files", ds=ds, model=model, lists_hash=lists_hash)
+        conn.commit()
+
+
+def _is_loaded(
+    cursor: Cursor,
+    day: str,
+    delivered: dict[str, list[objects.SourceObject]],
+    version: str,
+    s3: Any,
+    written: list[str],
+) -> bool:
+    """Does the day stand on these objects, and are the kept logs on S3 of the same load as its counts?"""
     warehouse.run(cursor, "queries/loaded_objects", ds=day, filter_version=version)
-    return set(cursor.fetchall()) == {
+    loaded = cursor.fetchall()
+    return {row[:4] for row in loaded} == {
         (source, item.uri, item.etag, item.size) for source, items in delivered.items() for item in items
-    }
+    } and all(objects.load_of(s3, uri) == loaded[0][4] for uri in written)
 
 
 def _recorded(landed: dict[str, list[Landed]]) -> Json:

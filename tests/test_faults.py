@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from socket import SHUT_RDWR, socket
@@ -22,8 +24,9 @@ import psutil
 import psycopg2
 import pytest
 from chaos import LONG, FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only
-from conftest import DAY, Night, Warehouse, ordinary_logs, s3_client
+from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs, s3_client
 
+from elt import sql, steps
 from elt import warehouse as sessions
 from elt.errors import NotYet, PipelineError
 from local import processes
@@ -512,3 +515,77 @@ def test_a_stopped_process_leaves_nothing_running(tmp_path: Path) -> None:
     while left.is_running() and left.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_counts_and_lists_of_a_day_change_together_or_not_at_all(delivered: Night) -> None:
+    """A published day is loaded anew, again and again; it is refused, or its run ends there, or it is published."""
+    seen: set[tuple[Any, ...]] = set()
+    looks = 0
+    stop = threading.Event()
+    state = (
+        "SELECT (SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM marts.product_daily AS t), "
+        "(SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM marts.recommendations AS t)"
+    )
+
+    def look() -> None:
+        nonlocal looks
+        with closing(psycopg2.connect(delivered.warehouse.url("recommendations_analyst"))) as conn:
+            conn.autocommit = True
+            with conn.cursor() as cursor:
+                while not stop.is_set():
+                    cursor.execute(state)
+                    seen.update(cursor.fetchall())
+                    looks += 1
+
+    delivered.run()
+    published = [delivered.warehouse.rows(state)[0]]
+    reader = threading.Thread(target=look)
+    reader.start()
+    outcomes = Counter(chance.choice(("refused", "ended", "published")) for _ in range(scale(6, 60)))
+    try:
+        for shift, outcome in enumerate(sorted(outcomes.elements(), key=lambda _: chance.random())):
+            delivered.deliver(*ordinary_logs(shift=shift))
+            delivered.load()
+            if outcome != "ended":
+                delivered.rank()
+            if outcome == "refused":
+                delivered.warehouse.rows("UPDATE models.candidates SET product_id = 'invented' WHERE rank = 7")
+                with pytest.raises(PipelineError, match="products_had_events"):
+                    delivered.publish()
+            if outcome == "published":
+                delivered.publish()
+                published.append(delivered.warehouse.rows(state)[0])
+            assert delivered.warehouse.rows(state)[0] == published[-1], outcome
+    finally:
+        stop.set()
+        reader.join(60)
+    assert seen <= set(published)
+    figures.append(f"days loaded anew {dict(outcomes)}: {looks:,} looks at counts and lists, all of one publication")
+
+
+def test_days_with_models_that_come_and_go_have_the_figures_of_the_right_order(night: Night) -> None:
+    """Published in a random order, by releases of which some lack a model, some days more than once."""
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(4)]
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(days)]
+    night.deliver(logs[0][0], [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]])
+    for day in days:
+        night.load(day)
+    for day in days:
+        night.rank(day)
+    tables = ("list_changes", "list_variation", "model_agreement", "advertiser_evaluation", "evaluation")
+
+    def figures_of(order: list[int], lacking: dict[int, str]) -> list[Any]:
+        for table in ("publications", "recommendations", *tables):
+            night.warehouse.rows(f"DELETE FROM marts.{table}")
+        for n in order:
+            models = [model for model in sql.models() if model.name != lacking.get(n)]
+            steps.publish(days[n], models, night.warehouse.connect, night.settings, run_id="test")
+        return [night.warehouse.rows(f"SELECT t::text FROM marts.{table} AS t ORDER BY 1") for table in tables]
+
+    rounds = scale(4, 40)
+    for _ in range(rounds):
+        lacking = {n: chance.choice(MODELS) for n in chance.sample(range(4), 2)}
+        in_order = figures_of([0, 1, 2, 3], lacking)
+        order = chance.sample(range(4), 4)
+        assert figures_of([*order, chance.choice(order)], lacking) == in_order, (order, lacking)
+    figures.append(f"days with models that come and go: {rounds} random orders, all figures those of the right order")

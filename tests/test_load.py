@@ -19,8 +19,9 @@ from conftest import DAY, MODELS, Night, as_csv, ordinary_logs, s3_client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from elt import land, warehouse
+from elt import land, steps, warehouse
 from elt import s3 as objects
+from elt.copying import unload_repeated
 from elt.errors import NotYet, PipelineError
 from elt.lines import LONGEST_LINE, REPEATED
 
@@ -394,7 +395,8 @@ def test_a_step_that_fails_while_it_writes_leaves_no_cut_object(delivered: Night
 
     with pytest.raises(KeyboardInterrupt):
         fail_half_way()
-    assert not objects.exist(delivered.s3, [uri])
+    with pytest.raises(NotYet):
+        objects.find(delivered.s3, uri)
     with objects.gzip_writer(delivered.s3, uri) as file:
         file.write(b"all of it")
     assert gzip.decompress(delivered.object("written.gz")) == b"all of it"
@@ -723,3 +725,46 @@ def _is_one_row(line: bytes) -> bool:
     return (
         len(row) == 4 and all(1 <= len(value.encode()) <= 64 for value in row[:2]) and row[2] in ("impression", "click")
     )
+
+
+def test_the_kept_logs_on_s3_are_of_the_same_load_as_the_counts(delivered: Night, monkeypatch) -> None:
+    """A run is killed after it has written them, before it commits; then what was there before is delivered again."""
+    before = ordinary_logs()
+    delivered.load()
+    keys = [f"intermediate/date={DAY}/{log}.csv.gz" for log in steps.LOGS]
+    kept = [delivered.object(key) for key in keys]
+    delivered.deliver(*ordinary_logs(shift=1))
+
+    def killed_after_it(*arguments, **params):
+        unload_repeated(*arguments, **params)
+        if "ads_views" in arguments[3]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "unload_repeated", killed_after_it)
+        with pytest.raises(KeyboardInterrupt):
+            delivered.load()
+    assert [delivered.object(key) for key in keys] != kept
+    delivered.deliver(*before)
+    delivered.load()
+    assert [delivered.object(key) for key in keys] == kept
+    assert not delivered.load(), "now they are"
+
+
+def test_a_run_that_waited_for_the_day_loads_what_is_there_then(night: Night) -> None:
+    """It would load its older listing over a fuller load."""
+    active, views, ads = ordinary_logs()
+    night.change(product_views_uri=f"s3://{night.bucket}/views/")
+    night.deliver(active, [], ads)
+    half = len(views) // 2
+    header = ("advertiser_id", "product_id", "date")
+    night.put("views/1", as_csv(header, views[:half]))
+    with closing(night.warehouse.connect()) as conn, ThreadPoolExecutor(1) as pool:
+        warehouse.lock_day(conn, DAY)
+        waiting = pool.submit(night.load)
+        while not night.warehouse.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            assert not waiting.done()
+        night.put("views/2", as_csv(header, views[half:]))
+        conn.close()
+        assert waiting.result(60)
+    assert night.accounting("product_views")["delivered"] == len(views)

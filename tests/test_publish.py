@@ -18,6 +18,8 @@ from elt.errors import NotYet, PipelineError
 
 pytestmark = pytest.mark.usefixtures("nobody_reads")
 
+EARLIER = "2024-11-18"
+
 
 def everything(night: Night) -> dict[str, list]:
     tables = (
@@ -108,7 +110,7 @@ def test_a_publication_says_what_it_was_made_of(delivered: Night) -> None:
         DAY,
     )
     model = next(m for m in sql.models() if m.name == "TopCTR")
-    assert row[:6] == (40, 2, "sql/models/top_ctr.sql", sql.version(model.file), "test", "test")
+    assert row[:6] == (40, 2, "sql/models/top_ctr.sql", model.version, "test", "test")
     heads = {s["source"]: delivered.s3.head_object(Bucket=delivered.bucket, Key=s["source"]) for s in row[6]}
     assert {(s["source"], s["etag"], s["size_bytes"]) for s in row[6]} == {
         (source, head["ETag"].strip('"'), head["ContentLength"]) for source, head in heads.items()
@@ -147,26 +149,142 @@ def test_what_made_a_list_is_known_from_its_first_publication_on(delivered: Nigh
     for model in sql.models():
         assert delivered.warehouse.rows(
             "SELECT sql_file, model, title, sql_text, git_revision FROM marts.sql_versions WHERE sql_version = %s",
-            sql.version(*model.files),
+            model.version,
         ) == [(f"sql/models/{model.file.name}", model.name, model.title, model.text, "test")]
     assert delivered.warehouse.rows("SELECT DISTINCT git_revision FROM marts.publications") == [("later",)]
     assert delivered.warehouse.rows("SELECT run_id FROM staging.loads") == [("again",)]
 
 
-def test_a_model_that_is_no_longer_there_goes_from_the_days_that_are_published_again(delivered: Night) -> None:
+OTHERS = [model for model in sql.models() if model.name != "TopProduct"]
+"""As a release has them that lacks a model."""
+
+
+def test_the_lists_of_a_model_that_a_release_lacks_stay_with_the_days_that_it_runs_again(delivered: Night) -> None:
     delivered.run()
-    before = delivered.lists()
-    left = [model for model in sql.models() if model.name != "TopProduct"]
-    steps.publish(DAY, left, delivered.warehouse.connect, delivered.settings, run_id="test")
-    assert delivered.lists() == (before[0], [], before[2])
+    before = everything(delivered)
+    connect, settings = delivered.warehouse.connect, delivered.settings
+    for reload in (False, True):
+        delivered.load(reload=reload)
+        for model in OTHERS:
+            steps.build_model(DAY, model, connect, delivered.s3, settings)
+        assert steps.finish(DAY, OTHERS, connect, lambda: delivered.s3, settings, run_id="test") == []
+        assert everything(delivered) == before
+
+
+def test_they_stay_with_a_later_day_that_is_caught_up_with(delivered: Night) -> None:
+    active, views, ads = ordinary_logs()
+    _, earlier_views, earlier_ads = ordinary_logs(EARLIER, shift=2)
+    delivered.deliver(active, views + earlier_views, ads + earlier_ads)
+    delivered.run()
+    before = delivered.top_product()
+    connect, settings = delivered.warehouse.connect, delivered.settings
+    delivered.load(EARLIER)
+    for model in OTHERS:
+        steps.build_model(EARLIER, model, connect, delivered.s3, settings)
+    steps.finish(EARLIER, OTHERS, connect, lambda: delivered.s3, settings, run_id="test")
+    assert {row[6] for row in delivered.smoothed_ctr()} == {2}, "caught up with"
+    assert delivered.top_product() == before
+    published = delivered.warehouse.rows("SELECT model FROM marts.publications WHERE date = %s ORDER BY 1", DAY)
+    assert published == [(name,) for name in sorted(MODELS)]
+
+
+def test_they_go_when_the_day_is_delivered_anew_and_listeners_are_told(delivered: Night) -> None:
+    """They are of other logs than all else that is said of the day."""
+    delivered.run()
+    delivered.deliver(*ordinary_logs(shift=1))
+    delivered.load()
+    connect, settings = delivered.warehouse.connect, delivered.settings
+    for model in OTHERS:
+        steps.build_model(DAY, model, connect, delivered.s3, settings)
+    with closing(psycopg2.connect(delivered.warehouse.url("recommendations_api"))) as listener:
+        listener.autocommit = True
+        with listener.cursor() as cursor:
+            cursor.execute("LISTEN recommendations_published")
+            changed = steps.publish(DAY, OTHERS, connect, settings, run_id="test")
+            cursor.execute("SELECT 1")
+        listener.poll()
+        told = [json.loads(notice.payload)["model"] for notice in listener.notifies]
+    assert sorted(changed) == sorted(told) == sorted(MODELS)
     for table in ("publications", "recommendations"):
         assert delivered.warehouse.rows(f"SELECT DISTINCT model FROM marts.{table} ORDER BY 1") == sorted(
-            (model.name,) for model in left
+            (model.name,) for model in OTHERS
         )
-    agreeing = "SELECT FROM marts.model_agreement WHERE 'TopProduct' IN (model, other_model)"
+    agreeing = "SELECT 1 FROM marts.model_agreement WHERE 'TopProduct' IN (model, other_model)"
     assert delivered.warehouse.rows(agreeing) == []
+    delivered.rank()
     assert delivered.publish() == ["TopProduct"]
-    assert delivered.lists() == before
+    assert len(delivered.top_product()) == 40
+
+
+CHANGES = (
+    "SELECT date::text, model, previous_date::text, sum(replaced)::integer FROM marts.list_changes "
+    "GROUP BY 1, 2, 3 ORDER BY 1, 2"
+)
+
+
+def three_days(night: Night) -> list[str]:
+    """Delivered, loaded and ranked, with other lists each."""
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(3)]
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(days)]
+    night.deliver(logs[0][0], [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]])
+    for day in days:
+        night.load(day)
+        night.rank(day)
+    return days
+
+
+def test_a_day_is_run_again_though_a_model_is_missing_on_the_day_after_it(night: Night) -> None:
+    days = three_days(night)
+    for day, models in zip(days, (sql.models(), OTHERS, sql.models()), strict=True):
+        steps.publish(day, models, night.warehouse.connect, night.settings, run_id="test")
+    before = night.warehouse.rows(CHANGES)
+    assert [row[:3] for row in before if row[1] == "TopProduct"] == [(days[2], "TopProduct", days[0])]
+    assert night.run(days[0]) == []
+    assert night.warehouse.rows(CHANGES) == before
+
+
+def test_the_next_lists_of_a_model_are_compared_with_a_day_that_is_published_between(night: Night) -> None:
+    """In whatever order the days come, and whichever models a day after them lacks, the figures are the same."""
+    days = three_days(night)
+
+    def published(*order: int) -> list[tuple]:
+        for table in ("publications", "recommendations", "list_changes"):
+            night.warehouse.rows(f"DELETE FROM marts.{table}")
+        for n in order:
+            models = OTHERS if n == 1 else sql.models()
+            steps.publish(days[n], models, night.warehouse.connect, night.settings, run_id="test")
+        return night.warehouse.rows(CHANGES)
+
+    in_order = published(0, 1, 2)
+    assert {row[2] for row in in_order if row[0] == days[2]} == {days[0], days[1]}
+    for order in ((2, 1, 0), (1, 2, 0), (2, 0, 1)):
+        assert published(*order) == in_order, order
+
+
+def test_the_week_of_a_model_follows_a_day_that_is_published_late_however_long_ago(night: Night) -> None:
+    """The model's next day is more than 7 published days later: its change, and its week, are against the late day."""
+    days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(12)]
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(days)]
+    night.deliver(logs[0][0], [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]])
+    variation = "SELECT t::text FROM marts.list_variation AS t WHERE date = %s ORDER BY 1"
+    for day in days:
+        night.load(day)
+        night.rank(day)
+    for day in days[1:-1]:
+        steps.publish(day, OTHERS, night.warehouse.connect, night.settings, run_id="test")
+    night.publish(days[-1])
+    assert not [row for row in night.warehouse.rows(variation, days[-1]) if "TopProduct" in row[0]]
+    night.publish(days[0])
+    assert len([row for row in night.warehouse.rows(variation, days[-1]) if "TopProduct" in row[0]]) == 2
+
+
+def test_rows_that_were_lost_from_the_published_lists_are_mended_by_the_next_run(delivered: Night) -> None:
+    delivered.run()
+    before = everything(delivered)
+    delivered.warehouse.rows("DELETE FROM marts.recommendations WHERE model = 'TopCTR' AND rank > 3")
+    delivered.warehouse.rows("DELETE FROM marts.recommendations WHERE model = 'TopProduct'")
+    delivered.run()
+    assert everything(delivered) == before
 
 
 def test_listeners_are_told_of_what_changed_and_of_nothing_else(delivered: Night) -> None:
@@ -252,8 +370,10 @@ def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
         "INSERT INTO marts.recommendations SELECT date, model, advertiser_id, 21, 'more', score, entry "
         "FROM marts.recommendations WHERE rank = 20",
         "UPDATE marts.recommendations SET product_id = (SELECT min(product_id) FROM marts.recommendations)",
+        "UPDATE marts.recommendations SET score = 'NaN' WHERE rank = 1",
+        "UPDATE marts.recommendations SET score = '-Infinity' WHERE rank = 20",
     ],
-    ids=["21 products", "a product twice"],
+    ids=["21 products", "a product twice", "not a number", "infinite"],
 )
 def test_the_audit_would_see_what_the_tables_constraints_keep_away(delivered: Night, change: str) -> None:
     delivered.run()
@@ -301,7 +421,24 @@ def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
     ("text", "message"),
     [
         ("-- Bad: x\nSELECT advertiser_id FROM staging.no_such_table", r'bad\.sql: relation "staging.no_such_table"'),
-        ("-- Bad: x\nSELEC 1", r"bad\.sql: syntax error at or near .*\(at: SELEC 1\)"),
+        ("-- Bad: x\nSELEC 1", r"bad\.sql: can not be read"),
+        ("-- Bad: x\nSELECT 1; COMMIT", r"bad\.sql: a model is one SELECT that only reads, not: SELECT 1; COMMIT"),
+        ("-- Bad: x\nCOMMIT", r"bad\.sql: a model is one SELECT that only reads, not: COMMIT"),
+        (
+            "-- Bad: x\nWITH gone AS (DELETE FROM marts.publications RETURNING date) SELECT * FROM gone",
+            r"bad\.sql: a model is one SELECT that only reads, not: WITH gone AS \(DELETE",
+        ),
+        *(
+            (
+                f"-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' AS product_id, '{score}'::float AS score",
+                r"bad\.sql: .*score_is_a_number",
+            )
+            for score in ("NaN", "Infinity", "-Infinity")
+        ),
+        (
+            "-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' AS product_id, 1 AS score FROM pg_sleep(30)",
+            r"bad\.sql: has not ranked the day within 1 s \(RANKING_TIMEOUT\)",
+        ),
         (
             "-- Bad: x\nSELECT 'a' AS advertiser_id, 1 AS rank",
             r"bad\.sql: selects advertiser_id, rank, but not product",
@@ -331,9 +468,31 @@ def test_a_mistake_in_a_model_names_the_file(delivered: Night, tmp_path, text: s
     (tmp_path / "bad.sql").write_text(text)
     (model,) = sql.models(tmp_path)
     delivered.load()
+    delivered.change(ranking_timeout=1)
     with pytest.raises(PipelineError, match=message):
         steps.build_model(DAY, model, delivered.warehouse.connect, delivered.s3, delivered.settings)
     assert delivered.warehouse.rows("TABLE models.builds") == []
+
+
+def test_what_is_recorded_of_a_model_is_what_ranked_though_its_file_is_changed_meanwhile(
+    delivered: Night, tmp_path, monkeypatch
+) -> None:
+    text = "-- Other: x\nSELECT 'ACME' AS advertiser_id, n AS rank, 'p0' || n AS product_id, 1 AS score FROM {} AS n"
+    file = tmp_path / "other.sql"
+    file.write_text(text.format("generate_series(1, 3)"))
+    (model,) = sql.models(tmp_path)
+    delivered.load()
+    check_columns = sql.check_columns
+
+    def changed_meanwhile(*arguments):
+        file.write_text(text.format("generate_series(1, 4)"))
+        check_columns(*arguments)
+
+    monkeypatch.setattr(sql, "check_columns", changed_meanwhile)
+    assert steps.build_model(DAY, model, delivered.warehouse.connect, delivered.s3, delivered.settings) == 3
+    ((recorded, version),) = delivered.warehouse.rows("SELECT sql_text, sql_version FROM models.builds")
+    assert recorded == text.format("generate_series(1, 3)")
+    assert version == model.version != sql.model(file).version
 
 
 def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
@@ -342,7 +501,6 @@ def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
         sql.models(tmp_path)
 
 
-EARLIER = "2024-11-18"
 LOOKING_BACK = sorted(model.name for model in sql.models() if model.looks_back >= 2)
 """On EARLIER, two days before DAY."""
 
@@ -377,6 +535,39 @@ def test_a_day_that_was_loaded_late_is_caught_up_with_by_the_days_that_look_back
         delivered.run(day, reload=True)
     assert delivered.smoothed_ctr() == caught_up
     assert delivered.catch_up(EARLIER) == delivered.catch_up(DAY) == []
+
+
+def three_to_catch_up_with(night: Night) -> list[str]:
+    """A day that was loaded and published, and two published days that look back on it and were ranked before."""
+    days = three_days(night)
+    for day in days[1:]:
+        night.publish(day)
+    night.load(days[0], reload=True)
+    night.rank(days[0])
+    return days
+
+
+def test_a_later_day_that_is_refused_stops_neither_the_others_nor_what_comes_after(night: Night) -> None:
+    """It can not be published again, for its events are no longer there: an audit sees it."""
+    days = three_to_catch_up_with(night)
+    night.warehouse.rows("DELETE FROM staging.product_daily WHERE date = %s AND product_id = 'p07'", days[1])
+    night.warehouse.rows(
+        "UPDATE models.candidates SET product_id = 'invented' WHERE date = %s AND model = 'TopCTR' AND rank = 7",
+        days[1],
+    )
+    night.warehouse.rows("UPDATE models.builds SET lists_hash = 'others' WHERE date = %s AND model = 'TopCTR'", days[1])
+    night.warehouse.rows("INSERT INTO staging.loads VALUES ('2024-01-02', gen_random_uuid(), '', '', '2024-01-03')")
+    night.change(keep_days=60)
+    connect, settings = night.warehouse.connect, night.settings
+    with pytest.raises(PipelineError) as refused:
+        steps.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
+    message = str(refused.value)
+    assert message.startswith(f"{days[0]} is published; after that:\npublished again: {days[2]}; ")
+    assert f"\n{days[1]}, which looks back on {days[0]}, keeps the lists that it had: {days[1]}: nothing was" in message
+    assert "products_had_events.sql: broken" in message
+    assert {row[6] for row in night.smoothed_ctr(days[2])} == {3}, "the other is published again"
+    assert night.warehouse.rows("SELECT 1 FROM staging.loads WHERE date = '2024-01-02'") == [], "retention was done"
+    assert night.object(f"intermediate/published/date={days[0]}/TopCTR.csv.gz"), "so were the files"
 
 
 def test_a_model_that_does_not_look_back_is_not_ranked_again(delivered: Night) -> None:
@@ -650,3 +841,108 @@ def test_a_run_does_not_delete_the_day_that_it_has_just_published(night: Night) 
     night.forget(DAY)
     assert night.lists("2024-09-01") == ([], [], [])
     assert night.warehouse.rows("SELECT min(date)::text FROM staging.loads") == [(DAY,)]
+
+
+def readers_see(night: Night) -> dict[str, list]:
+    """All that roles other than the pipeline's may see but the newest load's own account, marts.data_quality."""
+    found = {name: rows for name, rows in everything(night).items() if name.startswith("marts.")}
+    counts = "SELECT t::text FROM marts.product_daily t ORDER BY 1"
+    return found | {"marts.product_daily": night.warehouse.rows(counts, role="recommendations_analyst")}
+
+
+def test_a_load_that_is_not_published_is_seen_by_nobody_until_it_is(night: Night) -> None:
+    """Neither its counts nor what becomes of the lists of the day before, however often it is loaded."""
+    days = three_days(night)
+    for day in days:
+        night.publish(day)
+    before = readers_see(night)
+    assert len(before["marts.product_daily"]) == 150
+    for shift in (5, 6):
+        logs = [ordinary_logs(day, shift if day == days[1] else n) for n, day in enumerate(days)]
+        views, ads = [view for log in logs for view in log[1]], [ad for log in logs for ad in log[2]]
+        night.deliver(logs[0][0], views, ads[:-7] if shift == 5 else ads)
+        night.load(days[1])
+        night.rank(days[1])
+        night.warehouse.rows(
+            "UPDATE models.candidates SET product_id = 'invented' WHERE date = %s AND rank = 7", days[1]
+        )
+        with pytest.raises(PipelineError, match=f"{days[1]}: nothing was published(?s:.*)products_had_events"):
+            night.publish(days[1])
+        assert readers_see(night) == before
+        night.publish(days[0])
+        assert readers_see(night) == before, "the day before evaluates its lists by what is published"
+    night.run(days[1])
+    after = readers_see(night)
+    assert after["marts.product_daily"] != before["marts.product_daily"]
+    assert after["marts.evaluation"] != before["marts.evaluation"]
+    assert night.warehouse.rows("TABLE staging.product_daily_published") == []
+    counts = "SELECT date, advertiser_id, product_id, impressions, clicks, views FROM {}.product_daily ORDER BY 1, 2, 3"
+    assert night.warehouse.rows(counts.format("marts")) == night.warehouse.rows(counts.format("staging"))
+
+
+def files(night: Night, day: str = DAY) -> dict[str, list[tuple]]:
+    """The published lists on S3."""
+    found = {}
+    for model in MODELS:
+        body = gzip.decompress(night.object(f"intermediate/published/date={day}/{model}.csv.gz")).decode()
+        rows = csv.DictReader(io.StringIO(body))
+        found[model] = [(r["advertiser_id"], int(r["rank"]), r["product_id"], json.loads(r["entry"])) for r in rows]
+    return found
+
+
+def lists_of(night: Night, day: str = DAY) -> dict[str, list[tuple]]:
+    query = (
+        "SELECT advertiser_id, rank, product_id, entry FROM marts.recommendations WHERE date = %s AND model = %s "
+        "ORDER BY 1, 2"
+    )
+    return {model: night.warehouse.rows(query, day, model) for model in MODELS}
+
+
+def test_what_other_programs_may_read_on_s3_is_what_is_published(delivered: Night) -> None:
+    """Candidates that an audit refused stand beside it; a run that was killed before it wrote is made up for."""
+    delivered.run()
+    published = lists_of(delivered)
+    assert files(delivered) == published
+    delivered.deliver(*ordinary_logs(shift=2))
+    delivered.load()
+    delivered.rank()
+    delivered.warehouse.rows("UPDATE models.candidates SET product_id = 'invented' WHERE rank = 7")
+    with pytest.raises(PipelineError, match="products_had_events"):
+        delivered.publish()
+    assert files(delivered) == published
+    delivered.rank()
+    delivered.publish()
+    assert files(delivered) == published != lists_of(delivered), "killed between commit and S3"
+    delivered.deliver(*ordinary_logs("2024-11-21"))
+    delivered.run("2024-11-21")
+    assert files(delivered) == lists_of(delivered)
+    assert files(delivered, "2024-11-21") == lists_of(delivered, "2024-11-21")
+
+
+def test_s3_that_is_away_after_the_commit_takes_no_publication_back(delivered: Night) -> None:
+    delivered.load()
+    delivered.rank()
+    connect, settings = delivered.warehouse.connect, delivered.settings
+
+    def away():
+        raise OSError("S3 is away")
+
+    with pytest.raises(OSError, match="S3 is away"):
+        steps.finish(DAY, sql.models(), connect, away, settings, run_id="test")
+    assert [len(rows) for rows in lists_of(delivered).values()] == [ORDINARY_LISTS] * len(MODELS)
+    assert steps.finish(DAY, sql.models(), connect, lambda: delivered.s3, settings, run_id="test") == []
+    assert files(delivered) == lists_of(delivered)
+
+
+def test_an_expired_day_that_somebody_works_on_stays_for_another_night(night: Night) -> None:
+    for day in ("2024-09-01", DAY):
+        night.deliver(*ordinary_logs(day))
+        night.run(day)
+    night.warehouse.rows("UPDATE staging.loads SET loaded_at = now() - interval '31 days'")
+    night.change(keep_days=60, keep_working_days=30)
+    with closing(night.warehouse.connect()) as conn:
+        warehouse.lock_day(conn, "2024-09-01", shared=True)
+        night.forget()
+        assert [len(rows) for rows in night.lists("2024-09-01")] == [ORDINARY_LISTS] * 3
+    night.forget()
+    assert night.lists("2024-09-01") == ([], [], [])

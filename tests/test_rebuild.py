@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from conftest import MODELS, ORDINARY_LISTS, Night, ordinary_logs
 from oracle import smoothed_ctr, top_ctr, top_product
 
 from elt import sql
+from elt.rebuild import rebuild as rebuild_days
 from elt.settings import PROJECT
 
 pytestmark = pytest.mark.usefixtures("nobody_reads")
@@ -95,3 +97,26 @@ def test_wrong_arguments_are_refused(night: Night, s3_url: str) -> None:
     wrong = rebuild(night, s3_url, "--from", DAYS[0], "--to", DAYS[0])
     assert wrong.returncode == 1
     assert "rebuild: environment: ADS_VIEWS_URI" in wrong.stderr
+
+
+def test_a_connection_that_is_lost_costs_one_day(night: Night) -> None:
+    logs = [ordinary_logs(day, shift) for shift, day in enumerate(DAYS)]
+    night.deliver(logs[0][0], [v for log in logs for v in log[1]], [a for log in logs for a in log[2]])
+    said: list[str] = []
+
+    def connect() -> Any:
+        """The server ends the first session after the second day's."""
+        conn = night.warehouse.connect()
+        if len([line for line in said if "published" in line]) == 1 and not lost:
+            lost.append(conn.info.backend_pid)
+            night.warehouse.rows("SELECT pg_terminate_backend(%s)", conn.info.backend_pid)
+        return conn
+
+    lost: list[int] = []
+    first, last = date.fromisoformat(DAYS[2]), date.fromisoformat(DAYS[4])
+    failed = rebuild_days(first, last, connect, night.s3, night.settings, said.append, reload=False, incomplete=False)
+    assert failed == [DAYS[3]]
+    assert [line[:10] for line in said if "published" in line and "FAILED" not in line] == [DAYS[2], DAYS[4]]
+    assert (
+        rebuild_days(last, last, connect, night.s3, night.settings, said.append, reload=False, incomplete=False) == []
+    )

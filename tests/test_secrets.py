@@ -199,6 +199,27 @@ def test_settings_do_not_show_the_password_however_they_are_printed(monkeypatch:
     assert "hunter2" not in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://master:s3cr%zzet@127.0.0.1/recommendations",
+        "postgresql://master:s3cr%00et@127.0.0.1/recommendations",
+        "host=127.0.0.1 user=master password=s3 cr",
+        "postgresql://master@127.0.0.1/recommendations?passwort=s3cr",
+    ],
+    ids=["% not encoded", "% of nothing", "a blank", "a slip"],
+)
+@pytest.mark.parametrize("command", [["migrate"], ["rebuild", "--from", "2024-11-20", "--to", "2024-11-20"]])
+def test_a_url_that_can_not_be_read_is_not_told(url: str, command: list[str]) -> None:
+    """libpq says of it what it stumbled over, the password."""
+    uris = {f"{name}_URI": "s3://b/k" for name in ("ADVERTISERS", "PRODUCT_VIEWS", "ADS_VIEWS", "INTERMEDIATE")}
+    env = os.environ | uris | {"DATABASE_URL": url, "AWS_DEFAULT_REGION": "us-east-1"}
+    done = subprocess.run([sys.executable, "-m", "elt", *command], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "s3" not in done.stdout + done.stderr.replace("s3://", "")
+    assert "DATABASE_URL can not be read; it is postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE" in done.stderr
+
+
 def test_nothing_in_the_project_is_a_secret() -> None:
     files = subprocess.run(
         ["git", "-C", PROJECT, "ls-files"], capture_output=True, text=True, check=True

@@ -153,7 +153,7 @@ def glance(published: dict[str, Published], model: str) -> tuple[Any, ...]:
         about(sum(changes) / len(changes)) if changes else None,
         *evaluated,
         *(sums[name] for name in ("impressions", "clicks", "views")),
-        next(sql.version(*m.files) for m in sql.models() if m.name == model),
+        next(m.version for m in sql.models() if m.name == model),
         "test",
     )
 

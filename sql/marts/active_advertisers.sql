@@ -6,16 +6,15 @@
 -- date: Log day, UTC
 -- advertiser_id: Active advertiser
 --
--- Rows that are there already stay as they are.
+-- Rows that are there already stay as they are. NOT IN is read once and hashed; NOT EXISTS is joined, and the planner,
+-- which knows nothing of the day, reads the list again for each advertiser.
 DELETE FROM marts.active_advertisers
 WHERE
     active_advertisers.date = %(ds)s::date
-    AND NOT EXISTS (
-        SELECT 1
+    AND active_advertisers.advertiser_id NOT IN (
+        SELECT loaded.advertiser_id
         FROM staging.active_advertisers AS loaded
-        WHERE
-            loaded.date = active_advertisers.date
-            AND loaded.advertiser_id = active_advertisers.advertiser_id
+        WHERE loaded.date = %(ds)s::date
     );
 
 INSERT INTO marts.active_advertisers (date, advertiser_id)

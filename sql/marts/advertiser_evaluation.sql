@@ -1,8 +1,8 @@
 -- marts.advertiser_evaluation: What became of an advertiser's list: the events of the day after on the products it
 -- names, beside all of the advertiser's. Once the day after is published.
 -- Grain: log day of the list, model, advertiser active on both days
--- Source: marts.recommendations and marts.publications of the day, staging.product_daily and marts.advertiser_daily
--- of the day after.
+-- Source: marts.recommendations and marts.publications of the day, marts.product_daily and marts.advertiser_daily of
+-- the day after.
 -- Freshness: DBWriting of the day and of the day after it, once both are published.
 -- Parameters: ds, the log day: its events are what became of the lists of the day before, those of the day after
 -- what became of its own.
@@ -39,6 +39,8 @@
 -- chi-square tests. Biometrics 10, 417-451.
 -- It says what happened, not why: nobody chose at random which products were shown, and a list that was followed
 -- changes what is shown the day after.
+-- What became of a product is looked up by the whole primary key: LIMIT leaves the planner no other way, like reading
+-- the counts of all days ever.
 -- expected_clicks is rounded and summed as numeric, so that a rerun gives the same last digit.
 DELETE FROM marts.advertiser_evaluation
 WHERE advertiser_evaluation.date IN (%(ds)s::date - 1, %(ds)s::date);
@@ -90,53 +92,69 @@ listed AS (
         recommendations.model,
         recommendations.advertiser_id,
         count(*) AS products,
-        count(*) FILTER (WHERE product_daily.impressions > 0) AS products_shown,
-        coalesce(sum(product_daily.impressions), 0) AS impressions,
-        coalesce(sum(product_daily.clicks), 0) AS clicks,
-        coalesce(sum(product_daily.views), 0) AS views,
-        count(*) FILTER (WHERE product_daily.product_id IS NULL) AS dead_slots,
-        sum(product_daily.impressions * product_daily.impressions) AS squares
+        count(*) FILTER (WHERE outcome.impressions > 0) AS products_shown,
+        coalesce(sum(outcome.impressions), 0) AS impressions,
+        coalesce(sum(outcome.clicks), 0) AS clicks,
+        coalesce(sum(outcome.views), 0) AS views,
+        count(*) FILTER (WHERE outcome.impressions IS NULL) AS dead_slots,
+        sum(outcome.impressions * outcome.impressions) AS squares
     FROM evaluated
     INNER JOIN marts.recommendations
         ON
             evaluated.date = recommendations.date
             AND evaluated.model = recommendations.model
-    LEFT JOIN staging.product_daily
-        ON
-            evaluated.day_after = product_daily.date
-            AND recommendations.advertiser_id = product_daily.advertiser_id
-            AND recommendations.product_id = product_daily.product_id
+    LEFT JOIN LATERAL (
+        SELECT
+            product_daily.impressions,
+            product_daily.clicks,
+            product_daily.views
+        FROM marts.product_daily
+        WHERE
+            product_daily.date = evaluated.day_after
+            AND product_daily.advertiser_id = recommendations.advertiser_id
+            AND product_daily.product_id = recommendations.product_id
+        ORDER BY product_daily.date
+        LIMIT 1
+    ) AS outcome ON true
     GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
 ),
 
 compared AS (
     SELECT
         listed.*,
-        nullif(advertiser_daily.impressions - listed.impressions, 0) AS not_listed,
-        advertiser_daily.impressions AS all_impressions,
-        advertiser_daily.clicks AS all_clicks,
-        advertiser_daily.views AS all_views,
+        nullif(day_after.impressions - listed.impressions, 0) AS not_listed,
+        day_after.impressions AS all_impressions,
+        day_after.clicks AS all_clicks,
+        day_after.views AS all_views,
         coalesce(
             round(
-                listed.impressions * advertiser_daily.clicks / nullif(advertiser_daily.impressions, 0)::numeric, 6
+                listed.impressions * day_after.clicks / nullif(day_after.impressions, 0)::numeric, 6
             ),
             0
         ) AS expected_clicks,
         -- The rarer of listed and not, of clicked and not. Clicks above impressions leave no room for 'not clicked'.
         coalesce(
             round(
-                least(listed.impressions, advertiser_daily.impressions - listed.impressions)
-                * greatest(least(advertiser_daily.clicks, advertiser_daily.impressions - advertiser_daily.clicks), 0)
-                / nullif(advertiser_daily.impressions, 0)::numeric,
+                least(listed.impressions, day_after.impressions - listed.impressions)
+                * greatest(least(day_after.clicks, day_after.impressions - day_after.clicks), 0)
+                / nullif(day_after.impressions, 0)::numeric,
                 6
             ),
             0
         ) AS smallest_expected
     FROM listed
-    INNER JOIN marts.advertiser_daily
-        ON
-            listed.date + 1 = advertiser_daily.date
-            AND listed.advertiser_id = advertiser_daily.advertiser_id
+    CROSS JOIN LATERAL (
+        SELECT
+            advertiser_daily.impressions,
+            advertiser_daily.clicks,
+            advertiser_daily.views
+        FROM marts.advertiser_daily
+        WHERE
+            advertiser_daily.date = listed.date + 1
+            AND advertiser_daily.advertiser_id = listed.advertiser_id
+        ORDER BY advertiser_daily.date
+        LIMIT 1
+    ) AS day_after
 )
 
 SELECT

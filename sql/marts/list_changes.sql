@@ -1,13 +1,14 @@
--- marts.list_changes: How much of a list is new since the published day before.
+-- marts.list_changes: How much of a list is new since the day on which its model was published before.
 -- Grain: log day, model, advertiser with lists on both days
 -- Source: marts.recommendations, marts.publications.
--- Freshness: DBWriting of the day, and of the published day before it.
--- Parameters: ds, the log day: its lists are compared with those of the published day before, and those of the next
--- published day with its own.
+-- Freshness: DBWriting of the day, and of the day on which the model was published before it.
+-- Parameters: ds, the log day: each model's lists are compared with those of the day on which it was published before,
+-- and so are those of the next day on which it was published: with the day's, or where the day lacks the model with
+-- those before it.
 -- date: Log day of the list, UTC
 -- model: Model name
 -- advertiser_id: Advertiser
--- previous_date: The published day before
+-- previous_date: The day on which the model was published before
 -- products: Products on the list
 -- replaced: Products on it that were not on the list of the day before
 -- replaced_share: replaced / products, 0 to 1
@@ -22,32 +23,50 @@
 DELETE FROM marts.list_changes
 WHERE
     list_changes.date = %(ds)s::date
-    OR list_changes.date = (
-        SELECT min(publications.date)
+    OR (list_changes.date, list_changes.model) IN (
+        SELECT DISTINCT ON (publications.model)
+            publications.date,
+            publications.model
         FROM marts.publications
         WHERE publications.date > %(ds)s::date
+        ORDER BY publications.model ASC, publications.date ASC
     );
 
 INSERT INTO marts.list_changes (
     date, model, advertiser_id, previous_date, products, replaced, replaced_share, rank_weighted_change
 )
-WITH days AS (
+WITH concerned AS (
     SELECT
         publications.date,
-        publications.model,
-        lag(publications.date) OVER (PARTITION BY publications.model ORDER BY publications.date) AS previous_date
+        publications.model
     FROM marts.publications
+    WHERE publications.date = %(ds)s::date
+    UNION ALL
+    (
+        SELECT DISTINCT ON (publications.model)
+            publications.date,
+            publications.model
+        FROM marts.publications
+        WHERE publications.date > %(ds)s::date
+        ORDER BY publications.model ASC, publications.date ASC
+    )
 ),
 
 pairs AS (
     SELECT
-        days.date,
-        days.model,
-        days.previous_date
-    FROM days
-    WHERE
-        days.previous_date IS NOT NULL
-        AND (days.date = %(ds)s::date OR days.previous_date = %(ds)s::date)
+        concerned.date,
+        concerned.model,
+        earlier.date AS previous_date
+    FROM concerned
+    CROSS JOIN LATERAL (
+        SELECT publications.date
+        FROM marts.publications
+        WHERE
+            publications.model = concerned.model
+            AND publications.date < concerned.date
+        ORDER BY publications.date DESC
+        LIMIT 1
+    ) AS earlier
 ),
 
 lists AS (
@@ -58,13 +77,14 @@ lists AS (
         array_agg(recommendations.product_id ORDER BY recommendations.rank) AS products
     FROM marts.recommendations
     WHERE
-        recommendations.date IN (
+        -- An array: these days are looked up by the index. Joined, the planner reads those of all days.
+        recommendations.date = any(array(
             SELECT pairs.date
             FROM pairs
             UNION
             SELECT pairs.previous_date
             FROM pairs
-        )
+        ))
     GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
 ),
 

@@ -2,9 +2,9 @@
 -- varying first.
 -- Grain: log day, model, advertiser
 -- Source: marts.list_changes, marts.publications.
--- Freshness: DBWriting of the day, and of each of the 7 published days before it.
--- Parameters: ds, the log day: written are the day and the 7 published days after it, since a change of the day, or
--- of the next published day against it, is among the 7 changes of each.
+-- Freshness: DBWriting of the day, and of each of the days before it that a change of the 7 days looks at.
+-- Parameters: ds, the log day: written are the 7 published days that begin with the day, and those that begin with each
+-- model's next day after it: a change of the day, or of the next against it, is among the 7 changes of each.
 -- date: Last of the 7 published days, UTC
 -- model: Model name
 -- place: 1 varies most: by replaced_share, then rank_weighted_change, then advertiser_id (byte order)
@@ -15,11 +15,24 @@
 DELETE FROM marts.list_variation
 WHERE
     list_variation.date IN (
-        SELECT DISTINCT publications.date
-        FROM marts.publications
-        WHERE publications.date >= %(ds)s::date
-        ORDER BY publications.date ASC
-        LIMIT 8
+        WITH changed AS (
+            SELECT %(ds)s::date AS date
+            UNION
+            SELECT min(publications.date) AS date
+            FROM marts.publications
+            WHERE publications.date > %(ds)s::date
+            GROUP BY publications.model
+        )
+
+        SELECT later_days.date
+        FROM changed
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT publications.date
+            FROM marts.publications
+            WHERE publications.date >= changed.date
+            ORDER BY publications.date ASC
+            LIMIT 7
+        ) AS later_days
     );
 
 INSERT INTO marts.list_variation (date, model, place, advertiser_id, days, replaced_share, rank_weighted_change)
@@ -28,12 +41,25 @@ WITH published AS (
     FROM marts.publications
 ),
 
+changed AS (
+    SELECT %(ds)s::date AS date
+    UNION
+    SELECT min(publications.date) AS date
+    FROM marts.publications
+    WHERE publications.date > %(ds)s::date
+    GROUP BY publications.model
+),
+
 concerned AS (
-    SELECT published.date
-    FROM published
-    WHERE published.date >= %(ds)s::date
-    ORDER BY published.date ASC
-    LIMIT 8
+    SELECT DISTINCT later_days.date
+    FROM changed
+    CROSS JOIN LATERAL (
+        SELECT published.date
+        FROM published
+        WHERE published.date >= changed.date
+        ORDER BY published.date ASC
+        LIMIT 7
+    ) AS later_days
 ),
 
 weeks AS (
@@ -60,6 +86,8 @@ averages AS (
         round(avg(list_changes.rank_weighted_change::numeric), 6) AS rank_weighted_change
     FROM weeks
     INNER JOIN marts.list_changes ON weeks.changed_on = list_changes.date
+    -- Said again as an array: these days are looked up by the index.
+    WHERE list_changes.date = any(array(SELECT changes.changed_on FROM weeks AS changes))
     GROUP BY weeks.date, list_changes.model, list_changes.advertiser_id
 )
 

@@ -1,6 +1,7 @@
 -- marts.product_daily: Events of active advertisers, counted, of the published days.
 -- Grain: log day, advertiser, product with an event
--- Source: staging.product_daily, of the days in marts.publications.
+-- Source: staging.product_daily, of the days in marts.publications; staging.product_daily_published of a day that is
+-- loaded anew and not published again yet.
 -- Freshness: a view: always what the tables say.
 -- Parameters: none.
 -- date: Log day, UTC
@@ -24,4 +25,25 @@ WHERE
         SELECT 1
         FROM marts.publications
         WHERE publications.date = product_daily.date
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM staging.product_daily_published
+        WHERE product_daily_published.date = product_daily.date
+    )
+UNION ALL
+SELECT
+    product_daily_published.date,
+    product_daily_published.advertiser_id,
+    product_daily_published.product_id,
+    product_daily_published.impressions,
+    product_daily_published.clicks,
+    product_daily_published.views,
+    product_daily_published.clicks::double precision / nullif(product_daily_published.impressions, 0) AS ctr
+FROM staging.product_daily_published
+WHERE
+    EXISTS (
+        SELECT 1
+        FROM marts.publications
+        WHERE publications.date = product_daily_published.date
     )

@@ -21,14 +21,28 @@
 -- before it
 -- revision: 1: as first published. More: published again, with other contents
 --
--- A row changes only with the lists, the SQL, the source objects or the days read; then, and only then, listeners
--- are told.
-DELETE FROM marts.publications
-WHERE
-    publications.date = %(ds)s::date
-    AND publications.model <> all(%(models)s);
+-- A row changes only with the lists, the SQL, the source objects or the days read, and goes with its lists; then, and
+-- only then, listeners are told.
+-- With its lists the counts of the newest load are what readers see.
+DELETE FROM staging.product_daily_published
+WHERE product_daily_published.date = %(ds)s::date;
 
-WITH sources AS (
+WITH gone AS (
+    DELETE FROM marts.publications
+    WHERE
+        publications.date = %(ds)s::date
+        AND publications.model <> all(%(models)s)
+        AND NOT EXISTS (
+            SELECT 1
+            FROM marts.recommendations
+            WHERE
+                recommendations.date = publications.date
+                AND recommendations.model = publications.model
+        )
+    RETURNING publications.date, publications.model
+),
+
+sources AS (
     SELECT jsonb_agg(to_jsonb(source_objects) - 'date' ORDER BY source_objects.source, source_objects.uri) AS objects
     FROM staging.source_objects
     WHERE source_objects.date = %(ds)s::date
@@ -109,9 +123,19 @@ published AS (
 )
 
 SELECT
-    published.model,
+    changed.model,
     pg_notify(
         'recommendations_published',
-        json_build_object('date', published.date, 'model', published.model)::text
+        json_build_object('date', changed.date, 'model', changed.model)::text
     ) AS notified
-FROM published;
+FROM (
+    SELECT
+        published.date,
+        published.model
+    FROM published
+    UNION ALL
+    SELECT
+        gone.date,
+        gone.model
+    FROM gone
+) AS changed;

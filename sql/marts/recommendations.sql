@@ -11,23 +11,52 @@
 -- entry: The list entry as the API serves it: rank, product_id, the model's figures. Typed columns: the view of the
 -- model
 --
--- Lists that are already published are left untouched, so that a rerun changes nothing. A list of a model that no
--- longer exists goes: the day is what today's files make of it.
+-- Lists that are already published, to the last row, are left untouched, so that a rerun changes nothing. A list of a
+-- model that is not among today's stays while the day stands on the objects that it was made from; delivered anew, the
+-- day is what today's files make of it.
+-- NOT IN is read once and hashed; NOT EXISTS is joined, and the planner, which knows nothing of the day, reads it again
+-- for each row.
+WITH present AS (
+    SELECT
+        published.model,
+        count(*) AS row_count
+    FROM marts.recommendations AS published
+    WHERE published.date = %(ds)s::date
+    GROUP BY published.model
+)
+
 DELETE FROM marts.recommendations
 WHERE
     recommendations.date = %(ds)s::date
-    AND NOT EXISTS (
-        SELECT 1
+    AND recommendations.model NOT IN (
+        SELECT builds.model
         FROM models.builds
         INNER JOIN marts.publications
             ON
                 builds.date = publications.date
                 AND builds.model = publications.model
                 AND builds.lists_hash = publications.lists_hash
+        INNER JOIN present
+            ON
+                builds.model = present.model
+                AND builds.row_count = present.row_count
         WHERE
             builds.date = %(ds)s::date
-            AND builds.model = recommendations.model
             AND builds.model = any(%(models)s)
+        UNION ALL
+        SELECT publications.model
+        FROM marts.publications
+        WHERE
+            publications.date = %(ds)s::date
+            AND publications.model <> all(%(models)s)
+            AND publications.sources = (
+                SELECT
+                    jsonb_agg(
+                        to_jsonb(source_objects) - 'date' ORDER BY source_objects.source, source_objects.uri
+                    ) AS objects
+                FROM staging.source_objects
+                WHERE source_objects.date = %(ds)s::date
+            )
     );
 
 INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry)
@@ -43,15 +72,8 @@ FROM models.candidates
 WHERE
     candidates.date = %(ds)s::date
     AND candidates.model = any(%(models)s)
-    AND NOT EXISTS (
-        SELECT 1
-        FROM models.builds
-        INNER JOIN marts.publications
-            ON
-                builds.date = publications.date
-                AND builds.model = publications.model
-                AND builds.lists_hash = publications.lists_hash
-        WHERE
-            builds.date = %(ds)s::date
-            AND builds.model = candidates.model
+    AND candidates.model NOT IN (
+        SELECT published.model
+        FROM marts.recommendations AS published
+        WHERE published.date = %(ds)s::date
     );

@@ -28,31 +28,51 @@ WITH days AS (
     WHERE loads.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date
 ),
 
+-- Not a join with the active list: the planner, which knows nothing of a day that has just been written, expects one
+-- advertiser on it and would read the 7 days again for each.
 counted AS (
     SELECT
         product_daily.advertiser_id,
         product_daily.product_id,
-        sum(product_daily.clicks)::bigint AS clicks,
-        sum(product_daily.impressions)::bigint AS impressions
+        product_daily.clicks,
+        product_daily.impressions,
+        false AS is_active
     FROM staging.product_daily
     WHERE product_daily.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date
-    GROUP BY product_daily.advertiser_id, product_daily.product_id
+    UNION ALL
+    SELECT
+        active_advertisers.advertiser_id,
+        null AS product_id,
+        0 AS clicks,
+        0 AS impressions,
+        true AS is_active
+    FROM staging.active_advertisers
+    WHERE active_advertisers.date = %(ds)s::date
+),
+
+of_the_week AS (
+    SELECT
+        counted.advertiser_id,
+        counted.product_id,
+        sum(counted.clicks)::bigint AS clicks,
+        sum(counted.impressions)::bigint AS impressions,
+        bool_or(bool_or(counted.is_active)) OVER (PARTITION BY counted.advertiser_id) AS is_active
+    FROM counted
+    GROUP BY counted.advertiser_id, counted.product_id
 ),
 
 products AS (
     SELECT
-        counted.advertiser_id,
-        counted.product_id,
-        counted.clicks,
-        counted.impressions,
-        least(counted.clicks, counted.impressions) AS k,
-        counted.impressions AS n
-    FROM counted
-    INNER JOIN staging.active_advertisers
-        ON
-            counted.advertiser_id = active_advertisers.advertiser_id
-            AND active_advertisers.date = %(ds)s::date
-    WHERE counted.impressions > 0
+        of_the_week.advertiser_id,
+        of_the_week.product_id,
+        of_the_week.clicks,
+        of_the_week.impressions,
+        least(of_the_week.clicks, of_the_week.impressions) AS k,
+        of_the_week.impressions AS n
+    FROM of_the_week
+    WHERE
+        of_the_week.is_active
+        AND of_the_week.impressions > 0
 ),
 
 totals AS (

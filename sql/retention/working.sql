@@ -14,13 +14,18 @@ WHERE
     );
 
 DELETE FROM models.candidates
-USING models.builds, marts.publications, staging.loads
+USING models.builds, marts.publications
 WHERE
     builds.date = candidates.date
     AND builds.model = candidates.model
     AND publications.date = builds.date
     AND publications.model = builds.model
     AND publications.lists_hash = builds.lists_hash
-    AND loads.date = builds.date
-    AND candidates.date < current_date - %(keep_working_days)s::integer
-    AND loads.loaded_at < now() - make_interval(days => %(keep_working_days)s::integer);
+    -- An array: these days are looked up by the index, whatever the planner knows.
+    AND candidates.date = any(array(
+        SELECT loads.date
+        FROM staging.loads
+        WHERE
+            loads.date < current_date - %(keep_working_days)s::integer
+            AND loads.loaded_at < now() - make_interval(days => %(keep_working_days)s::integer)
+    ));

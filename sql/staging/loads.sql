@@ -10,8 +10,10 @@
 -- loaded_at: When the load began to be written
 INSERT INTO staging.loads (date, load_id, filter_version, run_id)
 VALUES (%(ds)s::date, gen_random_uuid(), %(filter_version)s, %(run_id)s)
-ON CONFLICT (date) DO UPDATE SET
-    load_id = excluded.load_id,
-    filter_version = excluded.filter_version,
-    run_id = excluded.run_id,
-    loaded_at = excluded.loaded_at;
+ON CONFLICT (date) DO UPDATE
+    SET
+        load_id = excluded.load_id,
+        filter_version = excluded.filter_version,
+        run_id = excluded.run_id,
+        loaded_at = excluded.loaded_at
+RETURNING loads.load_id::text AS load_id;

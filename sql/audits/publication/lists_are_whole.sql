@@ -1,4 +1,5 @@
--- A list runs from rank 1 without a gap, holds at most 20 products and none twice, and its score never rises.
+-- A list runs from rank 1 without a gap, holds at most 20 products and none twice, and its score is a number
+-- that never rises.
 -- Parameters: ds. A row returned = the promise is broken.
 WITH neighbours AS (
     SELECT
@@ -31,3 +32,6 @@ HAVING
     OR max(neighbours.rank) <> count(*)
     OR count(DISTINCT neighbours.product_id) <> count(*)
     OR bool_or(neighbours.score > neighbours.score_above)
+    -- NaN is above all numbers.
+    OR max(neighbours.score) >= 'Infinity'
+    OR min(neighbours.score) = '-Infinity'

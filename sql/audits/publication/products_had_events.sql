@@ -8,12 +8,18 @@ FROM marts.recommendations
 WHERE
     recommendations.date = %(ds)s::date
     AND NOT EXISTS (
-        -- Day by day, each a look-up by the whole primary key.
+        -- Day by day, each a look-up by the whole primary key: LIMIT leaves the planner no other way, such as to read
+        -- what there is of the product on all days ever.
         SELECT 1
         FROM generate_series(0, 30) AS back (days)
-        INNER JOIN staging.product_daily
-            ON
+        CROSS JOIN LATERAL (
+            SELECT 1 AS found
+            FROM staging.product_daily
+            WHERE
                 product_daily.date = %(ds)s::date - back.days
                 AND product_daily.advertiser_id = recommendations.advertiser_id
                 AND product_daily.product_id = recommendations.product_id
+            ORDER BY product_daily.date
+            LIMIT 1
+        ) AS seen
     )

@@ -1,0 +1,143 @@
+"""The night's growth: every statement of it, with more and more history, advertisers and products in the warehouse.
+
+One night comes through the real steps and is repeated for each earlier day. Then two nights are measured, both of them
+days that the planner knows nothing of: one in a warehouse without any statistics, the next in one that was analysed
+before it, as autovacuum does sooner or later.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import boto3
+import psycopg2
+
+from bench.day import FOR_LOADING, repeat
+from bench.night import say
+from elt import sql, steps
+from elt.migrate import migrate
+from elt.settings import Settings
+from local import s3
+from local.airflow import free_port
+from local.postgres import MASTER, Postgres
+
+LIKE, WITHOUT, ANALYSED = (str(date(2024, 11, 20) + timedelta(n)) for n in range(3))
+"""The day that history repeats, and the two that are measured."""
+
+SIZES = [(9, 250, 40), (9, 1000, 40), (40, 1000, 40)]
+LARGE = [(days, 1000, 400) for days in (9, 40, 120)]
+QUICK = [(9, 100, 40), (40, 100, 40)]
+"""Days, active advertisers, products of each."""
+
+
+def tables(quick: bool, large: bool = False) -> str:
+    """Markdown. Raises RuntimeError when a step fails."""
+    lines = [
+        "| days | advertisers | products of each | statistics | FiltrarDatos | "
+        + " | ".join(model.name for model in sql.models())
+        + " | DBWriting | its slowest file |",
+        "|---|---|---|---|---|" + "---|" * len(sql.models()) + "---|---|",
+    ]
+    with TemporaryDirectory() as folder, s3.s3_server(free_port()) as url:
+        os.environ |= s3.environment(url)
+        for size in QUICK if quick else LARGE if large else SIZES:
+            name = "growth-" + "-".join(map(str, size))
+            with Postgres(Path(folder) / name, free_port(), **FOR_LOADING, autovacuum="off") as postgres:
+                lines += _nights(postgres, name, *size)
+            rmtree(Path(folder) / name)
+    return "\n".join(lines)
+
+
+def _nights(postgres: Postgres, name: str, days: int, advertisers: int, products: int) -> Iterable[str]:
+    """Two rows of the table: in a warehouse of so many days without statistics, and with them."""
+    storage = boto3.client("s3")
+    storage.create_bucket(Bucket=name)
+    postgres.provision(name)
+    migrate(postgres.url(MASTER, name))
+    postgres.let_log_in("recommendations_pipeline")
+    settings = Settings(
+        advertisers_uri=f"s3://{name}/{{ds}}/advertiser_ids",
+        product_views_uri=f"s3://{name}/{{ds}}/product_views",
+        ads_views_uri=f"s3://{name}/{{ds}}/ads_views",
+        intermediate_uri=f"s3://{name}/intermediate",
+        git_revision="growth",
+    )
+    for shift, day in enumerate((LIKE, WITHOUT, ANALYSED)):
+        for log, lines in _logs(day, advertisers, products, shift).items():
+            storage.put_object(Bucket=name, Key=f"{day}/{log}", Body="\n".join(lines))
+    _night(LIKE, postgres.url("recommendations_pipeline", name), storage, settings)
+    say(f"{days} days of {advertisers} advertisers x {products} products")
+    conn = psycopg2.connect(postgres.url(MASTER, name))
+    conn.autocommit = True
+    with closing(conn), conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+            "WHERE attname = 'date' AND relkind = 'r' "
+            "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
+        )
+        dated = [table for (table,) in cursor.fetchall()]
+        like = date.fromisoformat(LIKE)
+        repeat(cursor, dated, [like - timedelta(n) for n in range(days - 2, 0, -1)], like)
+        for day, statistics in ((WITHOUT, "none"), (ANALYSED, "of the day before")):
+            if day == ANALYSED:
+                cursor.execute("ANALYZE")
+            spent, slowest = _night(day, postgres.url("recommendations_pipeline", name), storage, settings)
+            told = " | ".join(f"{seconds:.1f} s" for seconds in spent.values())
+            yield f"| {days} | {advertisers:,} | {products} | {statistics} | {told} | {slowest} |"
+
+
+def _logs(day: str, advertisers: int, products: int, shift: int) -> dict[str, list[str]]:
+    """Every product is shown and viewed a few times; `shift` makes other lists."""
+    ads, views = ["advertiser_id,product_id,type,date"], ["advertiser_id,product_id,date"]
+    ids = [f"ADVERTISER{n:010}" for n in range(advertisers)]
+    for n, advertiser in enumerate(ids):
+        for product in range(products):
+            chance = (n * 31 + product * 7 + shift * 13) % 97
+            pair = f"{advertiser},p{product:05}"
+            ads += [f"{pair},impression,{day}"] * (1 + chance % 3) + [f"{pair},click,{day}"] * (chance % 11 == 0)
+            views += [f"{pair},{day}"] * (1 + chance % 2)
+    return {"advertiser_ids": ["advertiser_id", *ids], "ads_views": ads, "product_views": views}
+
+
+def _night(day: str, url: str, storage: Any, settings: Settings) -> tuple[dict[str, float], str]:
+    """Seconds of each step, and the slowest file of DBWriting with its seconds."""
+    models, connect = sql.models(), lambda: psycopg2.connect(url)
+    files = Files()
+    spent = {}
+
+    def timed(name: str, step: Any, *arguments: Any, **options: Any) -> None:
+        files.seconds.clear()
+        begun = time.perf_counter()
+        step(*arguments, **options)
+        spent[name] = time.perf_counter() - begun
+
+    timed("FiltrarDatos", steps.filter_events, day, connect, storage, settings, run_id="growth")
+    for model in models:
+        timed(model.name, steps.build_model, day, model, connect, storage, settings)
+    timed("DBWriting", steps.finish, day, models, connect, lambda: storage, settings, run_id="growth")
+    name, seconds = max(files.seconds.items(), key=lambda item: item[1])
+    say(f"{day}: " + ", ".join(f"{file} {took:.2f}" for file, took in sorted(files.seconds.items())))
+    return spent, f"{name} {seconds:.1f} s"
+
+
+class Files(logging.Handler):
+    """Adds up how long each file of sql/ ran, from what elt.warehouse says of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+        log = logging.getLogger("elt.warehouse")
+        log.setLevel(logging.DEBUG)
+        log.handlers = [self]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        match record.args:
+            case (str(name), _, float(seconds)):
+                self.seconds[name] = self.seconds.get(name, 0) + seconds

@@ -1,0 +1,92 @@
+"""The night's statements, as PostgreSQL plans them for a day that it knows nothing of: what each has to read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from conftest import DAY, Night
+
+from bench.day import repeat
+from elt import sql, steps
+from local.postgres import MASTER
+
+pytestmark = [pytest.mark.usefixtures("nobody_reads"), pytest.mark.model_blind]
+
+looked_at: Counter[str] = Counter()
+"""Rows that every part of a statement's plan had to look at, again and again where it was run again."""
+
+
+class Explained(psycopg2.extensions.cursor):
+    """Runs what it is given; every statement that reads is explained before, and what that did is taken back."""
+
+    def execute(self, query: Any, params: Any = None) -> None:
+        text = self.mogrify(query, params).decode()
+        for statement in re.split(r";\s*\n\s*\n", text):
+            bare = re.sub(r"--[^\n]*", "", statement).strip()
+            if bare.startswith(("SELECT", "WITH", "INSERT", "DELETE", "CREATE TEMPORARY TABLE ranked")):
+                name = " ".join(bare.split())[:120]
+                super().execute("SAVEPOINT explained")
+                super().execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
+                ((found,),) = self.fetchall()
+                super().execute("ROLLBACK TO explained")
+                for node in nodes(found[0]["Plan"]):
+                    rows = node["Actual Rows"] + sum(n for key, n in node.items() if key.startswith("Rows Removed by"))
+                    looked_at[name] += rows * node["Actual Loops"]
+            super().execute(statement)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
+    """The rows that each statement of DAY's night looks at, after so many days of the same, analysed."""
+    before = date.fromisoformat(DAY) - timedelta(1)
+    ids = [f"A{n:03}" for n in range(advertisers)]
+    pairs = [(a, f"p{n:02}") for a in ids for n in range(25)]
+    days = (str(before), DAY)
+    views = [(*pair, day) for day in days for pair in pairs]
+    ads = [(*pair, kind, day) for day in days for pair in pairs for kind in ("impression", "click")]
+    night.deliver(ids, views, ads)
+    night.run(str(before))
+    conn = psycopg2.connect(night.warehouse.url(MASTER))
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+            "WHERE attname = 'date' AND relkind = 'r' "
+            "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
+        )
+        dated = [table for (table,) in cursor.fetchall()]
+        repeat(cursor, dated, [before - timedelta(n) for n in range(history, 0, -1)], before)
+        cursor.execute("ANALYZE")
+    conn.close()
+    looked_at.clear()
+    connect, settings = lambda: explaining(night), night.settings
+    night.load(DAY)
+    for model in sql.models():
+        steps.build_model(DAY, model, connect, night.s3, settings)
+    steps.publish(DAY, sql.models(), connect, settings, run_id="test")
+    steps.forget(DAY, connect, settings)
+    return dict(looked_at)
+
+
+def explaining(night: Night) -> Any:
+    return psycopg2.connect(night.warehouse.url("recommendations_pipeline"), cursor_factory=Explained)
+
+
+def test_nothing_of_the_night_grows_with_the_history_or_with_advertisers_squared(
+    night: Night, migrated_warehouse: Any, s3: Any, bucket: str
+) -> None:
+    few = night_of(night, advertisers=40, history=40)
+    more = night_of(Night(migrated_warehouse.copy("plans_history"), s3, bucket), advertisers=40, history=80)
+    twice = night_of(Night(migrated_warehouse.copy("plans_twice"), s3, bucket), advertisers=80, history=40)
+    assert sum(few.values()) > 40 * 25 * 7, "what SmoothedCTR reads"
+    assert {name: (n, more[name]) for name, n in few.items() if more[name] > 1.2 * n + 2_000} == {}
+    assert {name: (n, twice[name]) for name, n in few.items() if twice[name] > 2.3 * n + 2_000} == {}

@@ -1,0 +1,41 @@
+"""The embedded PostgreSQL, as root: what it does to folders that are not its own."""
+
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from local import postgres as embedded
+from local.airflow import free_port
+
+pytestmark = [
+    pytest.mark.model_blind,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it as another user"),
+]
+
+
+def test_a_closed_folder_is_not_opened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /root is: the project in it, the binaries in the project's .venv, the demo's data beside them."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as home:
+        project = Path(home) / "project"
+        installed = project / ".venv" / "pginstall18"
+        shutil.copytree(embedded.BIN.resolve().parent, installed)
+        monkeypatch.setattr(embedded, "BIN", installed / "bin")
+        modes = {path: path.stat().st_mode for path in (Path(home), project, project / ".venv")}
+        assert not modes[Path(home)] & stat.S_IXOTH
+        server = embedded.Postgres(project / ".state" / "postgres", free_port())
+        try:
+            for _ in range(2):
+                with server, closing(psycopg2.connect(server.url("postgres", "postgres"))) as conn:
+                    with conn.cursor() as cursor:
+                        cursor.execute("SHOW data_directory")
+                        assert cursor.fetchone() == (str(server.folder),), "the same one again"
+            assert {path: path.stat().st_mode for path in modes} == modes
+        finally:
+            for made in (server.folder.parent, server.bin.parent.parent):
+                shutil.rmtree(made)
