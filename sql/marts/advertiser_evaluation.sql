@@ -115,7 +115,7 @@ listed AS (
             AND product_daily.product_id = recommendations.product_id
         ORDER BY product_daily.date
         LIMIT 1
-    ) AS outcome ON true
+    ) AS outcome ON TRUE
     GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
 ),
 
