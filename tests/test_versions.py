@@ -172,7 +172,7 @@ HAVING bit_or(tgtype) & 61 = 60
 
 
 def test_every_table_of_marts_and_whatever_the_api_reads_changes_the_version(warehouse: Warehouse) -> None:
-    """A new table needs the two triggers that sql/migrations/0019_versions_that_never_repeat.sql gives to all."""
+    """A new table needs the two triggers that sql/migrations/0016_versions_that_never_repeat.sql gives to all."""
     told = {table for (table,) in warehouse.rows(TOLD)}
     assert told == {table for (table,) in warehouse.rows(SEEN)} - {"marts.version"}
     read = set()

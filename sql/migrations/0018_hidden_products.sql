@@ -20,4 +20,10 @@ CREATE TABLE marts.hidden_products (
 CREATE UNIQUE INDEX a_product_is_hidden_once ON marts.hidden_products (advertiser_id, product_id)
 WHERE unhidden_at IS NULL;
 
+CREATE TRIGGER change_version AFTER INSERT OR UPDATE OR TRUNCATE ON marts.hidden_products
+FOR EACH STATEMENT EXECUTE FUNCTION marts.change_version();
+
+CREATE TRIGGER change_version_if_deleted AFTER DELETE ON marts.hidden_products REFERENCING OLD TABLE AS deleted
+FOR EACH STATEMENT EXECUTE FUNCTION marts.change_version();
+
 ALTER TABLE models.builds ADD COLUMN hidings bigint NOT NULL DEFAULT 0;
