@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import time
+from collections.abc import Iterator
 from typing import IO, Any, cast
 
 import psycopg2
@@ -16,7 +17,7 @@ from elt.lines import CHUNK, Lines, Pages
 log = logging.getLogger(__name__)
 
 Numbered = list[tuple[int, bytes]]
-"""Lines, each with its number in the object."""
+"""Records (most are a line), each with the number of its first line in the object."""
 
 
 def copy_in(cursor: Cursor, copy: str, file: Lines | Pages, lines: Lines) -> None:
@@ -30,18 +31,18 @@ def copy_in(cursor: Cursor, copy: str, file: Lines | Pages, lines: Lines) -> Non
         raise
 
 
-def copy_readable(cursor: Cursor, copy: str, block: Numbered) -> list[tuple[int, str, bytes]]:
-    """Copies the readable ones of the numbered lines; returns the others as (number, reason, line), in order.
+def copy_readable(cursor: Cursor, copy: str, block: Numbered) -> Iterator[tuple[int, str]]:
+    """Copies the readable ones of the records; yields the others, in order, each by its index and the reason.
 
-    The reader is COPY, so that there is one definition of a readable line: PostgreSQL's and the table's.
+    The reader is COPY, so that there is one definition of a readable record: PostgreSQL's and the table's.
     """
-    rejected = []
-    pending = [block]
+    pending = [(0, len(block))]
     while pending:
-        piece = pending.pop()
+        begin, end = pending.pop()
+        piece = block[begin:end]
         cursor.execute("SAVEPOINT piece")
         try:
-            cursor.copy_expert(copy, io.BytesIO(b"".join(line + b"\n" for _, line in piece)), CHUNK)
+            cursor.copy_expert(copy, io.BytesIO(b"".join(record + b"\n" for _, record in piece)), CHUNK)
             if cursor.rowcount == len(piece):
                 cursor.execute("RELEASE SAVEPOINT piece")
                 continue
@@ -50,14 +51,13 @@ def copy_readable(cursor: Cursor, copy: str, block: Numbered) -> list[tuple[int,
             culprit, reason = _culprit(error, piece), reason_of(error)
         cursor.execute("ROLLBACK TO SAVEPOINT piece; RELEASE SAVEPOINT piece")
         if len(piece) == 1:
-            ((number, line),) = piece
-            rejected.append((number, reason, line))
+            yield begin, reason
         elif culprit is not None:
-            pending += [piece[culprit + 1 :], piece[culprit : culprit + 1], piece[:culprit]]
+            pending += [(begin + culprit + 1, end), (begin + culprit, begin + culprit + 1), (begin, begin + culprit)]
         else:
-            pending += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
-        pending = [piece for piece in pending if piece]
-    return rejected
+            middle = begin + len(piece) // 2
+            pending += [(middle, end), (begin, middle)]
+        pending = [(begin, end) for begin, end in pending if begin < end]
 
 
 def _culprit(error: psycopg2.Error, piece: Numbered) -> int | None:

@@ -16,13 +16,17 @@ from elt import s3 as objects
 from elt import sql, warehouse
 from elt.copying import copy_in, copy_readable, reason_of
 from elt.errors import PipelineError
-from elt.lines import CHUNK, Lines, NotByLine, Pages, in_blocks
+from elt.lines import CHUNK, EmptyObject, Lines, NotByLine, Pages, goes_on, in_blocks
 
 LINES = "lines"
 """The column of a table that says how many lines of the log a row stands for."""
 
 MOST_REJECTED = 1_000_000
 """Rejected lines of one object after which it is given up, so that the quarantine can not fill the disk."""
+
+HOPELESS = 1_000
+"""Rejected lines of one object after which it is given up if they are more than nine in ten of those tried: each costs
+a time of trying, and an error in the server's log."""
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +37,9 @@ class Landed:
 
     item: objects.SourceObject
     lines: int = 0
-    """Lines delivered, without the header."""
+    """Lines delivered, without the header; a record in quotes that goes over several lines counts once."""
     rejected: int = 0
-    """Lines that could not be read. They are in `pg_temp.rejected_lines`."""
+    """Of those, the ones that could not be read. They are in `pg_temp.rejected_lines`."""
 
 
 def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObject]) -> list[Landed]:
@@ -46,7 +50,8 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
     go on. Lines are counted in the bytes, apart from the rows that COPY reports, so that a line can not get lost
     without being noticed.
 
-    Raises PipelineError for an object without a usable header or with MOST_REJECTED unreadable lines.
+    Of several objects one may be empty. Raises PipelineError for an object without a usable header, with MOST_REJECTED
+    unreadable lines, or HOPELESS from its beginning.
     """
     for name in (table, "rejected_lines", "pages", "distinct_lines", "unreadable_lines"):
         cursor.execute("SELECT to_regclass(%s) IS NULL", (f"pg_temp.{name}",))
@@ -58,7 +63,16 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
     )
     columns = dict(cursor.fetchall())
     wanted = [name for name, has_default in columns.items() if not has_default]
-    return [_land_object(cursor, s3, table, wanted, item, counts=LINES in columns) for item in delivered]
+    landed = []
+    for item in delivered:
+        try:
+            landed.append(_land_object(cursor, s3, table, wanted, item, counts=LINES in columns))
+        except EmptyObject:
+            if len(delivered) == 1:
+                raise
+            cursor.execute("RELEASE SAVEPOINT object")
+            landed.append(Landed(item))
+    return landed
 
 
 def _land_object(
@@ -102,7 +116,8 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
     """Lets PostgreSQL count the lines as they are, and copies each distinct one once, with its count before it.
 
     Raises NotByLine for what only reading line by line tells apart: an empty line that is lost between pages, control
-    characters that the way of the distinct lines needs. Raises PipelineError for MOST_REJECTED unreadable lines.
+    characters that the way of the distinct lines needs, text in quotes that may go on in the next line, hardly a line
+    that can be read. Raises PipelineError for MOST_REJECTED unreadable lines.
     """
     copy = _copy_statement(cursor, table, wanted, lines, LINES)
     copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", Pages(lines), lines)
@@ -114,12 +129,17 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
     with TemporaryFile() as file:
         cursor.copy_expert(sql.read("landing/distinct_lines_out"), file, CHUNK)
         file.seek(0)
-        for block in in_blocks(enumerate(line.removesuffix(b"\n") for line in file)):
-            for _, reason, counted in copy_readable(cursor, copy, block):
+        for block in in_blocks(enumerate((line.removesuffix(b"\n") for line in file), 1)):
+            for index, reason in copy_readable(cursor, copy, block):
+                tried, counted = block[index]
                 times, _, line = counted.partition(b",")
                 if not times.isdigit():
                     raise NotByLine("control characters")
+                if goes_on(line):
+                    raise NotByLine("quotes that are still open at the end of a line")
                 refused.add(f"{int(times):,} times", reason, line, int(times))
+                if refused.hopeless(tried):
+                    raise NotByLine(f"hardly one of {tried:,} different lines can be read")
                 cursor.execute("INSERT INTO pg_temp.unreadable_lines VALUES (%s, %s)", (line.decode(), reason))
             refused.check(lines.lines)
     if refused.lines:
@@ -138,22 +158,26 @@ def _directly(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item:
 
 
 def _line_by_line(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
-    """Copies the lines block by block; in a block that fails, finds the lines that can not be read.
+    """Copies the records block by block; in a block that fails, finds those that can not be read.
 
-    Raises PipelineError for MOST_REJECTED unreadable lines.
+    Raises PipelineError for MOST_REJECTED unreadable ones, or when it is HOPELESS.
     """
     copy = _copy_statement(cursor, table, wanted, lines)
     landed, refused = Landed(item), _Refused(item)
-    for block in in_blocks(enumerate(lines, 2)):
-        rejected = copy_readable(cursor, copy, block)
+    for block in in_blocks(lines):
+        rejected = []
+        for index, reason in copy_readable(cursor, copy, block):
+            number, line = block[index]
+            rejected.append((number, reason, line))
+            refused.add(f"line {number}", reason, line)
+            if refused.hopeless(tried := landed.lines + index + 1):
+                raise refused.given_up(tried)
         if rejected:
             execute_values(
                 cursor,
                 "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s",
                 [(table, item.uri, number, reason, line) for number, reason, line in rejected],
             )
-        for number, reason, line in rejected:
-            refused.add(f"line {number}", reason, line)
         landed.lines += len(block)
         landed.rejected += len(rejected)
         refused.check(landed.lines)
@@ -194,20 +218,34 @@ class _Refused:
 
     def __init__(self, item: objects.SourceObject) -> None:
         self.lines = 0
+        self._distinct = 0
         self._uri = item.uri
         self._reasons: Counter[str] = Counter()
         self._first: list[str] = []
 
     def add(self, place: str, reason: str, line: bytes, times: int = 1) -> None:
         self.lines += times
+        self._distinct += 1
         self._reasons[reason] += times
         if len(self._first) < 5:
             self._first.append(f"    {place}: {reason}: {line[:200]!r}")
 
+    def hopeless(self, tried: int) -> bool:
+        """Of so many that were tried, are these HOPELESS and more than nine in ten?"""
+        return self._distinct >= HOPELESS and self._distinct * 10 > tried * 9
+
     def check(self, lines: int) -> None:
         """Raises PipelineError when MOST_REJECTED of so many lines are refused."""
         if self.lines >= MOST_REJECTED:
-            raise PipelineError(
-                f"{self._uri}: gave up after {lines:,} lines: {self.lines:,} can not be read. "
-                f"By reason: {dict(self._reasons.most_common())}. The first:\n" + "\n".join(self._first)
-            )
+            raise self.given_up(lines)
+
+    def given_up(self, lines: int) -> PipelineError:
+        """Says what is wrong with them, and where to look."""
+        date = any("date" in reason for reason in self._reasons)
+        return PipelineError(
+            f"{self._uri}: gave up after {lines:,} lines: {self.lines:,} can not be read. "
+            f"By reason: {dict(self._reasons.most_common())}. "
+            + "Is LOG_DATE_FORMAT the one of this log? " * date
+            + "The first:\n"
+            + "\n".join(self._first)
+        )

@@ -1,7 +1,10 @@
 """An object's lines: with their header, as files for COPY, and in blocks that are tried together. Memory stays flat."""
 
 import csv
+import re
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from struct import Struct
 from typing import IO
 
@@ -23,11 +26,15 @@ REPEATED = 0.02
 """Share of the sample's lines from which on they are counted. A log of ten million lines, each ten times, has 0.02."""
 
 LONGEST_LINE = 1024 * 1024
-"""Bytes kept of a line; no readable line is near it, and memory stays flat whatever is delivered."""
+"""Bytes kept of a line, and of a record; no readable one is near it, and memory stays flat whatever is delivered."""
 
 
 class NotByLine(Exception):
     """The object can not be taken as a whole: its lines are not its rows, or too long."""
+
+
+class EmptyObject(PipelineError):
+    """The object has no byte, or is the gzip of none."""
 
 
 class Lines:
@@ -39,7 +46,10 @@ class Lines:
         while b"\n" not in self._pending and len(self._pending) < LONGEST_LINE and (chunk := raw.read(CHUNK)):
             self._pending += chunk
         if not self._pending:
-            raise PipelineError(f"{uri}: the object is empty; expected a header row")
+            raise EmptyObject(f"{uri}: the object is empty; expected a header row")
+        if self._pending.startswith(b"\x1f\x8b"):
+            again = "gzip within gzip" if uri.endswith(".gz") else "gzip, but its name does not end in .gz"
+            raise PipelineError(f"{uri}: {again}; expected gzip in an object .gz, once, or CSV as it is")
         first, _, self._pending = self._pending.partition(b"\n")
         self.uri = uri
         self.header = _names(first, uri)
@@ -79,14 +89,60 @@ class Lines:
         self._unfinished = longest if newline < 0 else len(chunk) - 1 - chunk.rfind(b"\n")
         return chunk, longest
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Lines as delivered, without their line end, the first LONGEST_LINE bytes of each."""
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Records as delivered, without their line end, each with the number of its first line; the header is line 1.
+
+        A record is a line, or all the lines that text in quotes goes over, where the quotes open and close a field. A
+        quote that nothing closes so within LONGEST_LINE is its line's alone, and so is one inside a field.
+        """
+        lines = self._whole()
+        ahead: deque[bytes] = deque()
+        number = 2
+        while ahead or (ahead := deque(islice(lines, 1))):
+            count = _lines_of_record(ahead, lines) if goes_on(ahead[0]) else 1
+            record = b"\n".join(ahead.popleft() for _ in range(count))
+            yield number, record.removesuffix(b"\r")[:LONGEST_LINE]
+            number += count
+
+    def _whole(self) -> Iterator[bytes]:
+        """Lines with their carriage return, hardly more than the first LONGEST_LINE bytes of each."""
         pending = b""
         while chunk := self._read(CHUNK)[0]:
             *whole, pending = (pending + chunk).split(b"\n")
-            for line in whole:
-                yield line.removesuffix(b"\r")[:LONGEST_LINE]
-            pending = pending[:LONGEST_LINE]
+            yield from whole
+            pending = pending[: LONGEST_LINE + 1]
+
+
+def goes_on(line: bytes) -> bool:
+    """Does the line end within a field in quotes, so that its record may go on in the next line?"""
+    return b'"' in line and _OPENS.fullmatch(line) is not None
+
+
+def _lines_of_record(ahead: deque[bytes], lines: Iterator[bytes]) -> int:
+    """How many lines the record has whose first one goes on; those that were looked at are left in `ahead`."""
+    size, count, closed = len(ahead[0]), 1, 1
+    while size <= LONGEST_LINE:
+        if count == len(ahead):
+            ahead.extend(islice(lines, 1))
+        if count == len(ahead):
+            break
+        line = ahead[count]
+        size, count = size + len(line) + 1, count + 1
+        if not (open_ := _STAYS_OPEN.fullmatch(line)):
+            return count if _CLOSES.match(line) else closed
+        if open_[1]:  # in a later field
+            closed = count
+    return closed
+
+
+_QUOTED = rb'(?:[^"]++|"")*+'
+_OPEN = rb'(?:(?:"%b"|[^",]*+),)*+"%b' % (_QUOTED, _QUOTED)
+_OPENS = re.compile(_OPEN)
+"""Whole fields, then one whose quotes are still open at the end of the line."""
+_STAYS_OPEN = re.compile(rb'%b(",%b)?' % (_QUOTED, _OPEN))
+"""A line that begins within quotes and ends so, in the same field or in a later one."""
+_CLOSES = re.compile(rb'%b"(?:,|\r?\Z)' % _QUOTED)
+"""A line that begins within quotes, and they end where the field does."""
 
 
 class Pages:

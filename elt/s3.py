@@ -1,6 +1,7 @@
 """Reading and writing S3 objects as streams, in constant memory."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -28,8 +29,8 @@ class SourceObject:
 def find(s3: Any, uri: str) -> list[SourceObject]:
     """The objects that a source URI means: one object, or with a final `/` every object under the prefix.
 
-    Objects that are markers by convention (name starts with `_` or `.`) and folder placeholders are left out.
-    Raises NotYet when there is none, PipelineError when S3 refuses.
+    Under a prefix some are no part of a delivery, as `_is_delivered` says, and left out. Raises NotYet when there is
+    none, PipelineError when S3 refuses.
     """
     bucket, key = uri.removeprefix("s3://").split("/", 1)
     try:
@@ -37,17 +38,27 @@ def find(s3: Any, uri: str) -> list[SourceObject]:
             head = s3.head_object(Bucket=bucket, Key=key)
             return [SourceObject(uri, head["ETag"].strip('"'), head["ContentLength"])]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        listed = [item for page in pages for item in page.get("Contents", [])]
         found = [
             SourceObject(f"s3://{bucket}/{item['Key']}", item["ETag"].strip('"'), item["Size"])
-            for page in pages
-            for item in page.get("Contents", [])
-            if (name := item["Key"].rpartition("/")[2]) and name[0] not in "_."
+            for item in listed
+            if item["Size"] and _is_delivered(item["Key"].removeprefix(key))
         ]
     except ClientError as error:
         raise _explained(error, uri) from error
     if not found:
-        raise NotYet(f"{uri}: no object under this prefix yet; expected at least one log object")
+        others = f" ({len(listed)} are empty, or leftovers and markers by their names)" if listed else ""
+        raise NotYet(f"{uri}: no object under this prefix yet; expected at least one log object{others}")
     return found
+
+
+def _is_delivered(name: str) -> bool:
+    """Is the object of this name under a prefix one that a writer left there for good?
+
+    Not what Spark, Hive and Hadoop leave behind: a folder or an object whose name begins with `_` or `.` (`_SUCCESS`,
+    `_temporary/`, `.hive-staging_x/`), `x_$folder$`, `x._COPYING_`.
+    """
+    return not name.endswith(("/", "_$folder$", "._COPYING_")) and not re.search(r"(^|/)[_.]", name)
 
 
 def check_readable(s3: Any, uri: str) -> str:
@@ -76,7 +87,7 @@ def check_writable(s3: Any, uri: str) -> str:
         upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
         s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
     except ClientError as error:
-        raise _unwritable(error, uri) from error
+        raise _explained(error, uri, writing=True) from error
     return f"{uri.rpartition('/')[0]}/ can be written"
 
 
@@ -112,13 +123,10 @@ def reader(s3: Any, item: SourceObject) -> Iterator[IO[bytes]]:
                 yield cast(IO[bytes], unzipped)
     except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc] # its stub: an instance
         raise PipelineError(f"{item.uri}: not a whole gzip file ({error}); deliver it again") from error
-    except OSError as error:
-        cause = getattr(error, "backend_error", None) or error.__cause__ or error
-        if isinstance(cause, ClientError):
-            raise _explained(cause, item.uri) from error
+    except (OSError, ClientError) as error:
+        if refusal := _refusal(error):
+            raise _explained(refusal, item.uri) from error
         raise
-    except ClientError as error:
-        raise _explained(error, item.uri) from error
 
 
 @contextmanager
@@ -126,44 +134,59 @@ def gzip_writer(s3: Any, uri: str, **metadata: str) -> Iterator[BufferedWriter]:
     """A stream that becomes the gzipped object at `uri` when the block ends, and nothing when it raises.
 
     The same bytes in give the same bytes out: the gzip header carries neither time nor name. The metadata are the
-    object's.
+    object's. Raises NotYet or PipelineError when S3 refuses.
     """
     said = {"S3.Client.create_multipart_upload": {"Metadata": metadata}}
     params = {"client": s3, "min_part_size": PART_BYTES, "client_kwargs": said}
     try:
-        opened = smart_open.open(uri, "wb", compression="disable", transport_params=params)
-    except ValueError as error:
-        if isinstance(error.__cause__, ClientError):
-            raise _unwritable(error.__cause__, uri) from error
+        with smart_open.open(uri, "wb", compression="disable", transport_params=params) as raw:
+            zipped = igzip.IGzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0)
+            # COPY hands over a row at a time; compress in larger pieces.
+            buffered = BufferedWriter(cast(Any, zipped), 1024 * 1024)
+            yield buffered
+            buffered.close()
+    except (OSError, ValueError, ClientError) as error:
+        if refusal := _refusal(error):
+            raise _explained(refusal, uri, writing=True) from error
         raise
-    with opened as raw:
-        zipped = igzip.IGzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0)
-        # COPY hands over a row at a time; compress in larger pieces.
-        buffered = BufferedWriter(cast(Any, zipped), 1024 * 1024)
-        yield buffered
-        buffered.close()
 
 
-def _unwritable(error: ClientError, uri: str) -> PipelineError:
-    said = f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
-    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-        return NotYet(f"{uri}: can not be written now, S3 answered {said}")
-    return PipelineError(
-        f"{uri}: can not be written, S3 answered {said}; the bucket of INTERMEDIATE_URI must exist, and the role needs "
-        "s3:PutObject and s3:AbortMultipartUpload in it"
-    )
+def _refusal(error: BaseException | None) -> ClientError | None:
+    """What S3 answered, if that is what smart_open's error is about."""
+    if error is None or isinstance(error, ClientError):
+        return error
+    return _refusal(getattr(error, "backend_error", None) or error.__cause__)
 
 
-def _explained(error: ClientError, uri: str) -> PipelineError:
-    code = error.response["Error"]["Code"]
+PASSING = {
+    *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded"),
+    *("OperationAborted", "ConditionalRequestConflict", "ExpiredToken", "NoSuchUpload"),
+}
+"""Codes below 500 that a later try may not meet."""
+
+
+def _explained(error: ClientError, uri: str, *, writing: bool = False) -> PipelineError:
+    """What S3's answer means for the object, in its own words: only they tell a key that is denied from a policy."""
+    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     bucket = uri.removeprefix("s3://").split("/", 1)[0]
-    match code:
-        case "404" | "NoSuchKey":
-            return NotYet(f"{uri}: no such object yet")
-        case "NoSuchBucket":
-            return PipelineError(f"{uri}: there is no bucket {bucket!r}; check the URI")
-        case "403" | "AccessDenied":
-            return PipelineError(f"{uri}: access denied; the role needs s3:GetObject and s3:ListBucket on {bucket!r}")
-        case "412" | "PreconditionFailed":
-            return NotYet(f"{uri}: the object was replaced while it was being read")
-    return NotYet(f"{uri}: S3 answered {code}: {error.response['Error'].get('Message', '')}")
+    said = f"S3 answered {code}: {message}"
+    if code in ("412", "PreconditionFailed"):
+        return NotYet(f"{uri}: the object was replaced while it was being read")
+    if code in ("404", "NoSuchKey") and not writing:
+        return NotYet(f"{uri}: no such object yet")
+    if code == "NoSuchBucket" and not writing:
+        return PipelineError(f"{uri}: there is no bucket {bucket!r}; check the URI ({said})")
+    if code in ("403", "AccessDenied") and not writing:
+        needs = (
+            f"the role needs s3:GetObject and s3:ListBucket on {bucket!r}, and the use of its key if it is encrypted"
+        )
+        return PipelineError(f"{uri}: access denied; {needs} ({said})")
+    if status >= 500 or code in PASSING:
+        return NotYet(f"{uri}: {said}")
+    if writing:
+        return PipelineError(
+            f"{uri}: can not be written, {said}; the bucket of INTERMEDIATE_URI must exist, and the role needs "
+            "s3:PutObject and s3:AbortMultipartUpload in it, and the use of its key if it is encrypted"
+        )
+    return PipelineError(f"{uri}: can not be read, {said}")

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     log_date_format: Literal["YYYY-MM-DD", "D/M/YYYY"] = "YYYY-MM-DD"
     """How the logs spell dates. ISO dates are read either way."""
     max_rejected_share: float = Field(0.01, ge=0, le=1)
-    """A source with a larger share of unreadable lines fails the day."""
+    """A larger share of unreadable lines of the day, in any source, fails it."""
     max_advertiser_drop: float = Field(0.5, ge=0, le=1)
     """An active list that is shorter than the previous day's by a larger share fails the day."""
     complete_marker: str = Field("", pattern=r"^[^/\s]*$")

@@ -78,6 +78,7 @@ def filter_events(
             for source, uri in settings.sources(day).items()
         }
         cursor = conn.cursor()
+        cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
         written = [settings.intermediate(day, source) for source in LOGS]
         if not reload and _is_loaded(cursor, day, delivered, version, s3, written):
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
@@ -131,6 +132,12 @@ def filter_events(
                     f"{other_day} of other days, {rejected} unreadable)"
                     for source, lines, other_day, rejected in late
                 )
+            )
+        warehouse.run(cursor, "queries/nobody_has_events", ds=day)
+        for active, with_events in cursor.fetchall():
+            raise PipelineError(
+                f"nothing was published: no active advertiser has an event on {day}. The active list begins with "
+                f"{active}, the advertisers of the day's events with {with_events}"
             )
         if not incomplete:
             _check_arrival(cursor, day, settings, run_id)

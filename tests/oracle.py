@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor
+from re import ASCII, fullmatch
 
 AdEvent = tuple[str, str, str, str]
 """advertiser_id, product_id, type, date."""
@@ -163,3 +164,88 @@ def prior_strength(mean: Fraction, trials: Sequence[tuple[int | Fraction, int | 
 
 def _ordered(ids: Iterable[str]) -> list[str]:
     return sorted(ids, key=str.encode)
+
+
+def records(lines: list[bytes]) -> list[tuple[int, bytes]]:
+    """The lines after the header as records, each with the number of its first line: character by character.
+
+    Text in quotes may go over lines if its quotes open and close a field. If they do not, the line stands for itself.
+    """
+    found, begin = [], 0
+    while begin < len(lines):
+        end = begin + _lines_of_record(lines[begin:])
+        found.append((begin + 2, b"\n".join(lines[begin:end]).removesuffix(b"\r")))
+        begin = end
+    return found
+
+
+def _lines_of_record(lines: list[bytes]) -> int:
+    at, well_closed = "start of a field", 1
+    for number, line in enumerate(lines, 1):
+        for place in range(len(line)):
+            here = line[place : place + 1]
+            match at, here:
+                case "start of a field", b'"':
+                    at = "in quotes"
+                case "in quotes", b'"':
+                    at = "after a quote"
+                case "after a quote", b'"':
+                    at = "in quotes"
+                case "in quotes", _:
+                    pass
+                case "field", b'"':
+                    return number
+                case "after a quote", b"\r" if place == len(line) - 1:
+                    pass
+                case "after a quote", b",":
+                    well_closed = number
+                    at = "start of a field"
+                case "after a quote", _:
+                    return well_closed
+                case _, b",":
+                    at = "start of a field"
+                case _:
+                    at = "field"
+        if at != "in quotes":
+            return number
+    return well_closed
+
+
+def event(record: bytes) -> AdEvent | None:
+    """The ad event that a record is, with its day in UTC, or None when it can not be read. Dates are ISO here."""
+    try:
+        text = record.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        return None
+    fields: list[str | None] = [None]
+    quoted, place = False, 0
+    while place < len(text):
+        here, place = text[place], place + 1
+        if here == '"' and quoted and text[place : place + 1] == '"':
+            fields[-1], place = (fields[-1] or "") + here, place + 1
+        elif here == '"':
+            fields[-1], quoted = fields[-1] or "", not quoted
+        elif quoted or here not in ",\r\n":
+            fields[-1] = (fields[-1] or "") + here
+        elif here == ",":
+            fields.append(None)
+        else:
+            return None
+    if quoted or "\0" in text or len(fields) != 4 or None in fields:
+        return None
+    advertiser, product, kind, date = (field or "" for field in fields)
+    advertiser, product = (value.strip(" \t\r\n\xa0") for value in (advertiser, product))
+    if not all(1 <= len(value.encode()) <= 64 for value in (advertiser, product)) or kind not in (
+        "impression",
+        "click",
+    ):
+        return None
+    date = date.strip(" \t\r\n\v\f")
+    if not fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", date, ASCII):
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(date)
+    except ValueError:
+        return None
+    day = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    return advertiser, product, kind, str(day.date())

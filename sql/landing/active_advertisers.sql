@@ -7,5 +7,5 @@ CREATE TEMPORARY TABLE active_advertisers (
 );
 
 INSERT INTO pg_temp.active_advertisers (advertiser_id)
-SELECT DISTINCT advertiser_ids.advertiser_id
+SELECT DISTINCT btrim(advertiser_ids.advertiser_id, E' \t\r\n\u00a0')
 FROM pg_temp.advertiser_ids;

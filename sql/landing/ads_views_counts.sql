@@ -3,14 +3,14 @@
 -- Source: pg_temp.ads_views.
 -- Parameters: ds, the log day.
 --
+-- The day is that of the moment in UTC, as the session is, and a time without an offset. Ids are trimmed once counted.
 -- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
--- the events. A line is an impression or a click; the table's constraint says so.
+-- the events. A line that is no click is an impression; the table's constraint says so.
 WITH counted AS (
     SELECT
-        ads_views.date,
+        ads_views.date::timestamptz::date AS date,
         ads_views.advertiser_id,
         ads_views.product_id,
-        sum(ads_views.lines) FILTER (WHERE ads_views.type = 'impression') AS impressions,
         sum(ads_views.lines) FILTER (WHERE ads_views.type = 'click') AS clicks,
         sum(ads_views.lines) AS lines
     FROM pg_temp.ads_views
@@ -20,9 +20,9 @@ WITH counted AS (
 SELECT
     'ads_views' AS source,
     CASE WHEN abs(counted.date - %(ds)s::date) <= 1 THEN counted.date - %(ds)s::date END AS days_off,
-    CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
-    CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
-    coalesce(sum(counted.impressions), 0) AS impressions,
+    CASE WHEN counted.date = %(ds)s::date THEN btrim(counted.advertiser_id, E' \t\r\n\u00a0') END AS advertiser_id,
+    CASE WHEN counted.date = %(ds)s::date THEN btrim(counted.product_id, E' \t\r\n\u00a0') END AS product_id,
+    sum(counted.lines) - coalesce(sum(counted.clicks), 0) AS impressions,
     coalesce(sum(counted.clicks), 0) AS clicks,
     0 AS views,
     sum(counted.lines) AS lines

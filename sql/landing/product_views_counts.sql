@@ -3,11 +3,12 @@
 -- Source: pg_temp.product_views.
 -- Parameters: ds, the log day.
 --
+-- The day is that of the moment in UTC, as the session is, and a time without an offset. Ids are trimmed once counted.
 -- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
 -- the events.
 WITH counted AS (
     SELECT
-        product_views.date,
+        product_views.date::timestamptz::date AS date,
         product_views.advertiser_id,
         product_views.product_id,
         sum(product_views.lines) AS views
@@ -18,8 +19,8 @@ WITH counted AS (
 SELECT
     'product_views' AS source,
     CASE WHEN abs(counted.date - %(ds)s::date) <= 1 THEN counted.date - %(ds)s::date END AS days_off,
-    CASE WHEN counted.date = %(ds)s::date THEN counted.advertiser_id END AS advertiser_id,
-    CASE WHEN counted.date = %(ds)s::date THEN counted.product_id END AS product_id,
+    CASE WHEN counted.date = %(ds)s::date THEN btrim(counted.advertiser_id, E' \t\r\n\u00a0') END AS advertiser_id,
+    CASE WHEN counted.date = %(ds)s::date THEN btrim(counted.product_id, E' \t\r\n\u00a0') END AS product_id,
     0 AS impressions,
     0 AS clicks,
     sum(counted.views) AS views,

@@ -18,6 +18,8 @@
 -- day_before: Of other_day, lines of the day before; likewise. Where every day has a delivery of its own ({ds} in the
 -- URI) no run counts them
 -- day_after: Of other_day, lines of the day after; likewise
+-- repeated_objects: Objects that have the ETag and the size of another one of the same delivery, and lines: delivered
+-- twice? Their lines were counted each time
 SELECT
     source_objects.date,
     source_objects.source,
@@ -31,7 +33,10 @@ SELECT
     sum(source_objects.rejected)::double precision / nullif(sum(source_objects.lines), 0) AS rejected_share,
     accounting.advertisers,
     accounting.day_before,
-    accounting.day_after
+    accounting.day_after,
+    count(*) FILTER (WHERE source_objects.lines > 0)
+    - count(DISTINCT source_objects.etag || ' ' || source_objects.size_bytes)
+    FILTER (WHERE source_objects.lines > 0) AS repeated_objects
 FROM staging.source_objects
 LEFT JOIN staging.accounting
     ON
