@@ -1,7 +1,7 @@
 """Reading and writing S3 objects as streams, in constant memory."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedWriter
