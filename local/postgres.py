@@ -43,7 +43,7 @@ class Postgres:
         if self.user and not _may_be_entered(self.folder):
             self.folder = _elsewhere(self.folder)
         if self.user and not _may_be_entered(self.bin):
-            self.bin = _elsewhere(self.bin.parent) / "bin"
+            self.bin = _elsewhere(self.bin.parents[1]) / self.bin.parent.name / "bin"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Postgres":
@@ -60,8 +60,8 @@ class Postgres:
 
         Raises RuntimeError with the server's last words when it does not.
         """
-        if not (self.bin / "postgres").exists():
-            shutil.copytree(BIN.resolve().parent, self.bin.parent, dirs_exist_ok=True)
+        if not self.bin.exists():
+            _copy_installation(BIN.resolve().parents[1], self.bin.parents[1])
         if not (self.folder / "PG_VERSION").exists():
             self._initialise()
         self._end_leftover()
@@ -219,3 +219,12 @@ def _may_be_entered(path: Path) -> bool:
 def _elsewhere(path: Path) -> Path:
     """A place of its own for what should lie at the path, the same each time."""
     return Path("/var/tmp") / f"recommendations-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}" / path.name
+
+
+def _copy_installation(package: Path, place: Path) -> None:
+    """Copies the wheel's package and the libraries that lie beside it; whole or, after a kill, not at all."""
+    copying = Path(tempfile.mkdtemp(dir=place.parent.parent, prefix="recommendations-copying-"))
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, copying / part.name)
+    copying.chmod(0o755)
+    copying.rename(place.parent)

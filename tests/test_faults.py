@@ -550,6 +550,7 @@ def test_counts_and_lists_of_a_day_change_together_or_not_at_all(delivered: Nigh
                 delivered.rank()
             if outcome == "refused":
                 delivered.warehouse.rows("UPDATE models.candidates SET product_id = 'invented' WHERE rank = 7")
+                delivered.warehouse.rows("UPDATE models.builds SET lists_hash = 'others'")
                 with pytest.raises(PipelineError, match="products_had_events"):
                     delivered.publish()
             if outcome == "published":

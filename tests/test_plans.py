@@ -24,6 +24,8 @@ class Explained(psycopg2.extensions.cursor):
     """Runs what it is given; every statement that reads is explained before, and what that did is taken back."""
 
     def execute(self, query: Any, params: Any = None) -> None:
+        if self.connection.autocommit:
+            return super().execute(query, params)
         text = self.mogrify(query, params).decode()
         for statement in re.split(r";\s*\n\s*\n", text):
             bare = re.sub(r"--[^\n]*", "", statement).strip()

@@ -16,6 +16,7 @@ from local.airflow import free_port
 pytestmark = [
     pytest.mark.model_blind,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it as another user"),
+    pytest.mark.skipif("POSTGRES_BIN" in os.environ, reason="about the wheel's PostgreSQL"),
 ]
 
 
@@ -23,9 +24,10 @@ def test_a_closed_folder_is_not_opened_for_it(monkeypatch: pytest.MonkeyPatch) -
     """As /root is: the project in it, the binaries in the project's .venv, the demo's data beside them."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as home:
         project = Path(home) / "project"
-        installed = project / ".venv" / "pginstall18"
-        shutil.copytree(embedded.BIN.resolve().parent, installed)
-        monkeypatch.setattr(embedded, "BIN", installed / "bin")
+        package = embedded.BIN.resolve().parents[1]
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, project / ".venv" / part.name)
+        monkeypatch.setattr(embedded, "BIN", project / ".venv" / package.name / "pginstall18" / "bin")
         modes = {path: path.stat().st_mode for path in (Path(home), project, project / ".venv")}
         assert not modes[Path(home)] & stat.S_IXOTH
         server = embedded.Postgres(project / ".state" / "postgres", free_port())
@@ -37,5 +39,5 @@ def test_a_closed_folder_is_not_opened_for_it(monkeypatch: pytest.MonkeyPatch) -
                         assert cursor.fetchone() == (str(server.folder),), "the same one again"
             assert {path: path.stat().st_mode for path in modes} == modes
         finally:
-            for made in (server.folder.parent, server.bin.parent.parent):
+            for made in (server.folder.parent, server.bin.parents[2]):
                 shutil.rmtree(made)
