@@ -171,11 +171,13 @@ def repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> 
         )
         others = identifiers.SQL(", ").join(identifiers.Identifier(name) for (name,) in cursor.fetchall())
         insert = identifiers.SQL(
-            "INSERT INTO {table} (date, {others}) SELECT %s, {others} FROM {table} WHERE date = %s "
-            "ON CONFLICT DO NOTHING"
+            "INSERT INTO {table} (date, {others}) "
+            "SELECT days.date, {others} FROM {table} AS original, unnest(%s::date[]) AS days (date) "
+            "WHERE original.date = %s ORDER BY days.date ON CONFLICT DO NOTHING"
         ).format(table=identifiers.Identifier(*table.split(".")), others=others)
-        for day in dates:
-            cursor.execute(insert, (day, like))
+        # Day after day, as nights write them; not all at once, which would be a long sort.
+        for n in range(0, len(dates), 20):
+            cursor.execute(insert, (dates[n : n + 20], like))
     cursor.execute("COMMIT")
 
 

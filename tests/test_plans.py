@@ -86,9 +86,10 @@ def explaining(night: Night) -> Any:
 def test_nothing_of_the_night_grows_with_the_history_or_with_advertisers_squared(
     night: Night, migrated_warehouse: Any, s3: Any, bucket: str
 ) -> None:
-    few = night_of(night, advertisers=40, history=40)
-    more = night_of(Night(migrated_warehouse.copy("plans_history"), s3, bucket), advertisers=40, history=80)
-    twice = night_of(Night(migrated_warehouse.copy("plans_twice"), s3, bucket), advertisers=80, history=40)
-    assert sum(few.values()) > 40 * 25 * 7, "what SmoothedCTR reads"
-    assert {name: (n, more[name]) for name, n in few.items() if more[name] > 1.2 * n + 2_000} == {}
-    assert {name: (n, twice[name]) for name, n in few.items() if twice[name] > 2.3 * n + 2_000} == {}
+    few = night_of(night, advertisers=20, history=120)
+    more = night_of(Night(migrated_warehouse.copy("plans_history"), s3, bucket), advertisers=20, history=240)
+    twice = night_of(Night(migrated_warehouse.copy("plans_twice"), s3, bucket), advertisers=40, history=120)
+    assert sum(few.values()) > 20 * 25 * 7, "what SmoothedCTR reads"
+    # A few rows a day there may be, such as its publications.
+    assert {name: (n, more[name]) for name, n in few.items() if more[name] > 1.2 * n + 3_000} == {}
+    assert {name: (n, twice[name]) for name, n in few.items() if twice[name] > 2.3 * n + 3_000} == {}
