@@ -156,10 +156,10 @@ def test_a_function_with_other_arguments_is_not_made_beside_the_old_one(warehous
     ("file", "old", "new", "message"),
     [
         (
-            "marts/product_daily.sql",
-            "    product_daily.views,\n",
+            "marts/latest_day.sql",
+            "    daily.views,\n",
             "",
-            r"product_daily\.sql: .*another view: product_daily_v2",
+            r"latest_day\.sql: .*another view: latest_day_v2",
         ),
         ("marts/product_daily.sql", "SELECT", "SELEC", r"product_daily\.sql: there is no table marts"),
         ("marts/product_daily.sql", "staging.product_daily", "staging.no_such", r"product_daily\.sql: .*no_such"),
