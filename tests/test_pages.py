@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psycopg2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
@@ -172,6 +173,43 @@ def test_lists_that_are_old_are_called_late(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.get_by_role("status")).to_contain_text("Late")
     expect(page.get_by_role("status")).to_contain_text("The newest lists are those of 2024-11-20.")
+
+
+def test_a_night_that_is_withdrawn_says_why(browser: Browser, url: str, night: Night) -> None:
+    withdrawal = "INSERT INTO marts.withdrawals (date, withdrawn_by, why, lists) VALUES (%s, %s, %s, '{}')"
+    night.warehouse.rows(withdrawal, "2024-11-21", "ana", "two <b>logs</b>")
+    with watched(browser, url) as page:
+        page.goto(f"{url}/nights/2024-11-21")
+        expect(page.locator("main")).to_contain_text("by ana: two <b>logs</b>")
+        page.goto(url)
+        page.get_by_role("link", name="2024-11-21: withdrawn: two <b>logs</b>").click()
+        expect(page.get_by_role("region", name="Audits")).to_have_count(0)
+        page.goto(f"{url}/nights/{DAY}")
+        expect(page.get_by_role("region", name="Audits").first).to_contain_text("accounting closes")
+    night.warehouse.rows("DELETE FROM marts.withdrawals")
+
+
+def test_what_was_said_before_the_warehouse_went_is_shown_and_marked(
+    browser: Browser, night: Night, tmp_path: Path
+) -> None:
+    """The role may not log in any more, and its connections are ended."""
+    port, database = free_port(), night.warehouse.name
+    url = f"http://127.0.0.1:{port}"
+    with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log"):
+        with watched(browser, url) as page:
+            page.goto(url)
+            expect(page.locator("main")).not_to_contain_text("can not be reached")
+            superuser = night.warehouse.postgres.url("postgres", "postgres")
+            with closing(psycopg2.connect(superuser)) as conn, conn.cursor() as cursor:
+                conn.autocommit = True
+                cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+                page.goto(url)
+                expect(page.locator("main")).to_contain_text(
+                    "The warehouse can not be reached. This is what it said on"
+                )
+                expect(page.get_by_role("heading", name="Click-through rate")).to_be_visible()
+                cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
 
 def test_a_table_is_sorted_and_taken_away_as_csv(page: Page, url: str) -> None:

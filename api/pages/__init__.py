@@ -92,7 +92,7 @@ async def overview(request: Request) -> Response:
         request,
         "overview.html",
         found,
-        status=_status(found["newest"], found["ended"]),
+        status=_status(found["newest"], found["ended"], found["nights"]),
         names=models,
         done=[night for night in found["nights"] if night["revision"]],
         outcomes=[(of["date"], *(of["ctr"].get(model) for model in models)) for of in found["outcomes"]],
@@ -147,22 +147,23 @@ async def docs(request: Request) -> Response:
 
 
 async def _find(request: Request, query: str, **params: Any) -> Found:
-    """What the page's query found, empty when it found no row: from memory, like the API's answers.
+    """What the page's query finds now, empty when it finds no row.
 
-    `read_at` says when the warehouse told it, `away` that the warehouse can not say whether it is still so.
+    `read_at` says when the warehouse said it. When that can not be asked, it is what memory has, and `away`.
     """
     memory, key = request.app.state.memory, (query, repr(params).encode())
-    answer, confirmed = memory.leased(key), True
-    if answer is None:
-        answer, confirmed = await memory.confirmed(key)
-    if answer is None:
+    try:
         row = await request.app.state.database.fetch(query, **params)
-        if row is None:
-            return {}
-        found = {"read_at": str(datetime.now(UTC)), **json.loads(row[0])}
-        answer = Answer(json.dumps(found).encode(), [], row[1], query)
-        memory.keep(key, answer)
-    return {**json.loads(answer.body), "away": not confirmed}
+    except Unavailable:
+        answer, _ = await memory.confirmed(key)
+        if answer is None:
+            raise
+        return {**json.loads(answer.body), "away": True}
+    if row is None:
+        return {}
+    found = {"read_at": str(datetime.now(UTC)), **json.loads(row[0])}
+    memory.keep(key, Answer(json.dumps(found).encode(), [], row[1], query))
+    return found
 
 
 def _render(request: Request, name: str, found: Found, status_code: int = 200, **more: Any) -> Response:
@@ -183,7 +184,7 @@ def _root(request: Request) -> str:
     return str(request.scope.get("root_path", ""))
 
 
-def _status(newest: str | None, ended: str) -> dict[str, str]:
+def _status(newest: str | None, ended: str, nights: list[Found]) -> dict[str, str]:
     """Is everything all right? A colour, a word, the reason."""
     if newest is None:
         return {"colour": "warn", "word": "Empty", "reason": "Nothing is published yet."}
@@ -191,18 +192,24 @@ def _status(newest: str | None, ended: str) -> dict[str, str]:
     if behind <= 0:
         reason = f"The lists of {newest}, the day that ended last, are published."
         return {"colour": "good", "word": "Fresh", "reason": reason}
+    last = nights[-1]
+    word = "Withdrawn" if last["withdrawn"] else "Refused" if last["refused"] else "Late"
     since = "1 day has" if behind == 1 else f"{behind} days have"
-    reason = f"The newest lists are those of {newest}. {since} ended since, the last on {ended}."
-    return {"colour": "warn" if behind == 1 else "bad", "word": "Late", "reason": reason}
+    reason = f"The newest lists are those of {newest}. {since} ended since, the last on {ended}"
+    why = f": {last['said']}." if word != "Late" and last["date"] == ended else "."
+    return {"colour": "warn" if behind == 1 and word == "Late" else "bad", "word": word, "reason": reason + why}
 
 
 def _what_became_of(night: Found) -> dict[str, str]:
-    revision, rejected = night["revision"], night["rejected"] or 0
+    """Of a night: how it is shown, and what is said of it."""
+    revision = night["revision"]
     if revision is None:
-        return {"state": "missing", "said": "not published"}
-    said = "published" if revision == 1 else f"published again, the last time {revision - 1} times after the first"
-    state = "once" if revision == 1 else "again"
-    return {"state": state, "said": f"{said}; {rejected:,} of {night['delivered'] or 0:,} lines unreadable"}
+        if night["withdrawn"]:
+            return {"state": "missing", "said": f"withdrawn: {night['withdrawn']}"}
+        return {"state": "missing", "said": f"refused by {night['refused']}" if night["refused"] else "not published"}
+    said = "published" if revision == 1 else f"published again ({revision})"
+    lines = f"{night['rejected'] or 0:,} of {night['delivered'] or 0:,} lines unreadable"
+    return {"state": "once" if revision == 1 else "again", "said": f"{said}; {lines}"}
 
 
 def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], days: list[str]) -> Found:

@@ -62,6 +62,23 @@ SELECT
         ),
         'sources', coalesce((SELECT one.sources FROM one), '[]'),
         'accounting', coalesce((SELECT one.accounting FROM one), '[]'),
+        'audits', (
+            SELECT
+                coalesce(
+                    json_agg(
+                        audit_results
+                        ORDER BY audit_results.audited_at DESC, audit_results.kind ASC, audit_results.audit ASC
+                    ),
+                    '[]'
+                )
+            FROM marts.audit_results
+            WHERE audit_results.date = %(date)s::date
+        ),
+        'withdrawals', (
+            SELECT coalesce(json_agg(withdrawals ORDER BY withdrawals.withdrawn_at DESC), '[]')
+            FROM marts.withdrawals
+            WHERE withdrawals.date = %(date)s::date
+        ),
         'rejected', (
             SELECT
                 coalesce(

@@ -32,6 +32,35 @@ lines AS (
     GROUP BY published.date
 ),
 
+withdrawn AS (
+    SELECT
+        withdrawals.date,
+        max(withdrawals.why) AS why
+    FROM marts.withdrawals
+    WHERE withdrawals.restored_at IS NULL
+    GROUP BY withdrawals.date
+),
+
+-- Of a night that is not published: the audits that its newest attempt broke.
+attempts AS (
+    SELECT
+        audit_results.date,
+        audit_results.audit,
+        rank() OVER (PARTITION BY audit_results.date ORDER BY audit_results.audited_at DESC) AS newest
+    FROM newest
+    INNER JOIN marts.audit_results ON audit_results.date > newest.date - 60
+    WHERE audit_results.broken_rows > 0
+),
+
+refused AS (
+    SELECT
+        attempts.date,
+        string_agg(attempts.audit, ', ' ORDER BY attempts.audit) AS audits
+    FROM attempts
+    WHERE attempts.newest = 1
+    GROUP BY attempts.date
+),
+
 oldest AS (
     SELECT min(published.date) AS date
     FROM published
@@ -42,6 +71,8 @@ nights AS (
         series.night::date AS date,
         published.revision,
         published.published_at,
+        withdrawn.why AS withdrawn,
+        refused.audits AS refused,
         daily.advertisers,
         daily.products,
         daily.impressions,
@@ -60,6 +91,8 @@ nights AS (
             oldest.date, least(newest.ended, newest.date + 59), interval '1 day'
         ) AS series (night)
     LEFT JOIN published ON series.night = published.date
+    LEFT JOIN withdrawn ON series.night = withdrawn.date
+    LEFT JOIN refused ON series.night = refused.date
     LEFT JOIN marts.daily ON series.night = daily.date
     LEFT JOIN lines ON series.night = lines.date
 ),
