@@ -81,8 +81,8 @@ def _warehouse(url: str | None) -> Iterator[Finding]:
         return
     try:
         conn = warehouse.opens(url)()
-    except psycopg2.ProgrammingError:
-        yield False, "DATABASE_URL is no libpq URI: postgresql://recommendations_pipeline:PASSWORD@HOST/recommendations"
+    except PipelineError as error:
+        yield False, str(error)
         return
     except psycopg2.OperationalError as error:
         yield False, f"warehouse: {' '.join(str(error).split())}; check host, role, password and TLS in DATABASE_URL"

@@ -452,7 +452,7 @@ def _check_arrival(cursor: Cursor, day: str, settings: Settings, run_id: str) ->
         warehouse.audit(cursor, "arrival", ds=day, run_id=run_id, **drops)
     except PipelineError as error:
         raise NotYet(
-            f"{day}: {error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"
+            f"{error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"
         ) from None
 
 

@@ -47,7 +47,7 @@ def test_logs_that_are_not_there_yet_are_no_fault(night: Night, s3_url: str) -> 
         ({"PRODUCT_VIEWS_URI": ""}, ["environment: PRODUCT_VIEWS_URI: Field required"]),
         ({"MAX_REJECTED_SHARE": "2"}, ["environment: MAX_REJECTED_SHARE: "]),
         ({"DATABASE_URL": ""}, ["DATABASE_URL is not set; "]),
-        ({"DATABASE_URL": "mysql:secret%"}, ["DATABASE_URL is no libpq URI: postgresql://"]),
+        ({"DATABASE_URL": "mysql:secret%"}, ["DATABASE_URL can not be read; it is postgresql://"]),
     ],
 )
 def test_one_thing_that_is_wrong_is_one_finding(

@@ -33,6 +33,9 @@ def make_day(chance: random.Random, most: int) -> Published:
         for product in PRODUCTS:
             shown = chance.choice([0, most, chance.randint(0, most)])
             counts[advertiser, product] = shown, chance.randint(0, 1 + shown // 8), chance.randint(0, 5)
+    if not any(shown for shown, *_ in counts.values()):
+        # A day with clicks and no impression at all is not published.
+        counts = {key: (0, 0, views) for key, (*_, views) in counts.items()}
     day = Published(active, counts)
     for source in SOURCES:
         lines = [chance.randint(0, 99) for _ in range(chance.randint(1, 3))]

@@ -179,6 +179,8 @@ def test_every_table_of_marts_and_whatever_the_api_reads_changes_the_version(war
     with closing(psycopg2.connect(warehouse.url("recommendations_api"))) as conn, conn.cursor() as cursor:
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         for name, names in PARAMETERS.items():
+            if name.startswith("page_"):  # asked each time: the pages are of what is there now
+                continue
             cursor.execute(f"PREPARE {name} AS " + QUERIES[name] % {key: f"${n}" for n, key in enumerate(names, 1)})
             nulls = f"({', '.join(['NULL'] * len(names))})" if names else ""
             cursor.execute(f"EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE {name} {nulls}")

@@ -1,6 +1,6 @@
 -- marts.publications: Which SQL and source objects made a day's lists.
 -- Grain: log day, model. A rerun that changes nothing leaves it
--- Source: models.builds, staging.source_objects, staging.accounting.
+-- Source: models.builds, marts.recommendations, staging.source_objects, staging.accounting.
 -- Freshness: DBWriting, in the transaction that publishes the day.
 -- Parameters: ds, the log day; models, the names of all current models; git_revision; run_id.
 -- date: Log day, UTC
