@@ -262,6 +262,11 @@ def test_an_alarm_that_lasts_is_told_again() -> None:
     rule = RESOURCES["Ringing"]["Properties"]
     assert rule["EventPattern"]["detail"]["state"] == {"value": ["ALARM"]}
     assert rule["Targets"][0]["Arn"] == {"Ref": "Repeating"}
+    starts = [item["prefix"]["Fn::Sub"] for item in rule["EventPattern"]["detail"]["alarmName"]]
+    starts = [start.replace("${AWS::StackName}", "ads") for start in starts]
+    for name in of_type("AWS::CloudWatch::Alarm"):
+        assert f"ads-{name}-1ABC".startswith(tuple(starts)), name
+        assert not f"ads-restored-{name}-1ABC".startswith(tuple(starts)), "another stack's"
     states = RESOURCES["Repeating"]["Properties"]["Definition"]["States"]
     assert states["Wait"]["Seconds"] == 4 * 3600
     assert (states["Wait"]["Next"], states["Look"]["Next"], states["Tell"]["Next"]) == ("Look", "Does it last", "Wait")
