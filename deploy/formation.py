@@ -86,13 +86,13 @@ def parameters(found: dict[str, Any]) -> dict[str, str]:
     return {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
 
 
-def resources(stack: str) -> dict[str, str]:
-    """Physical ids by logical ids: also of a stack that failed, which has no outputs."""
+def resources(stack: str, deleted: bool = False) -> dict[str, str]:
+    """Physical ids by logical ids: also of a stack that failed, which has no outputs; and of what is deleted."""
     found = boto3.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
     return {
         item["LogicalResourceId"]: item["PhysicalResourceId"]
         for item in found
-        if item.get("PhysicalResourceId") and item["ResourceStatus"] != "DELETE_COMPLETE"
+        if item.get("PhysicalResourceId") and (deleted or item["ResourceStatus"] != "DELETE_COMPLETE")
     }
 
 

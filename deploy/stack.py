@@ -6,6 +6,7 @@ and for images Docker. Prices are in docs/deploy.md.
 
 import argparse
 import hashlib
+import ipaddress
 import re
 import sys
 import time
@@ -61,9 +62,13 @@ def deploy(stack: str, given: dict[str, str], revision: str) -> None:
     if (instance := known.get("MachineId")) and not _machine_state(instance):
         raise Refused(f"the machine {instance} is lost: make machine STACK={stack} makes a new one; then again")
     made_of = {} if instance else _newest_machine()
-    formation.apply(stack, made_of | given | {"Revision": revision})
+    anew = _made_anew(held, given)
+    formation.apply(stack, made_of | {k: v for k, v in given.items() if k not in anew} | {"Revision": revision})
     formation.run_on(existing(stack)["MachineId"], INSTALL)
     say("the API")
+    if anew:
+        say("from or to the VPC only it is removed and made anew, under another address")
+        formation.apply(stack, anew)
     express.settle(existing(stack), parameters(described(stack)))
     formation.apply(stack, {"ApiRevision": revision})
     _finish(stack)
@@ -112,7 +117,9 @@ def status(stack: str) -> None:
     print(f"           {known.get('ApiUrl', 'no API')}")
     print(f"published  {_newest_publication(stack)}")
     for alarm in boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-")["MetricAlarms"]:
-        print(f"alarm      {alarm['StateValue']:17} {alarm['AlarmDescription']}")
+        # Of ads, not of ads-restored: what follows is the template's name, which begins with a capital.
+        if alarm["AlarmName"][len(stack) + 1].isupper():
+            print(f"alarm      {alarm['StateValue']:17} {alarm['AlarmDescription']}")
     if instance:
         print(
             f"pages      aws ssm start-session --target {instance} --document-name AWS-StartPortForwardingSession "
@@ -144,23 +151,31 @@ def pause(stack: str) -> None:
 
 def resume(stack: str) -> None:
     """Starts what `pause` stopped; readers find the lists that were published, the next night runs by itself."""
-    known = outputs(usable(stack))
+    found = usable(stack)
+    known, held = outputs(found), parameters(found)
     say("resuming: the database (about 5 minutes), the machine, the API. Full cost from now on")
     _bring_database(known["DatabaseId"], "available")
     if there := (instance := known.get("MachineId", "")) and _machine_state(instance):
-        boto3.client("ec2").start_instances(InstanceIds=[instance])
+        _start_machine(instance)
     if arn := known.get("AppRunnerArn"):
         _bring_api(arn, "RUNNING")
     formation.apply(stack, {"Paused": "false"})
     _finish(stack)
     if there:
         formation.run_on(instance, RUNNING)
-    say("resumed. Nights missed: docs/runbook.md, replay days" if there else f"no machine: make machine STACK={stack}")
+        say("resumed. Nights missed: docs/runbook.md, replay days")
+    else:
+        makes = "machine" if held.get("Revision") or held.get("ApiRevision") else "deploy"
+        say(f"no machine: make {makes} STACK={stack}")
 
 
 def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
     """Deletes the stack after asking, whatever its state. The bucket stays, and of the database a last snapshot."""
-    described(stack)
+    state = described(stack)["StackStatus"]
+    if state.startswith("UPDATE_") and state.endswith("_IN_PROGRESS"):
+        raise Refused(
+            f"{stack} is {state}: AWS deletes none that is just changed; again when make status says COMPLETE"
+        )
     made = formation.resources(stack)
     print(
         f"This deletes the stack {stack} in {region()}: machine, API, images, secrets, alarms, logs, the database.\n"
@@ -171,7 +186,7 @@ def teardown(stack: str, ask: Callable[[str], str] = input) -> None:
         raise Refused("nothing was deleted")
     if identifier := made.get("Database"):
         _unprotect(identifier)
-    groups = list(_log_groups(made))
+    groups = list(_log_groups(formation.resources(stack, deleted=True)))
     formation.delete(stack)
     for group in groups:
         boto3.client("logs").delete_log_group(logGroupName=group)
@@ -206,6 +221,9 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
             raise Refused("ApiNetworks and ApiDomain need ApiHosting=ECSExpress; App Runner's are not made here")
     if bool(wanted.get("ApiDomain")) != bool(wanted.get("ApiCertificate")):
         raise Refused("ApiDomain and ApiCertificate belong together: the name, and its certificate's ARN in ACM")
+    for name in ("DatabaseStorage", "DatabaseStorageMost", "PostgresVersion"):
+        if not wanted.get(name, "0").isdecimal():
+            raise Refused(f"{name} is a whole number, not {wanted[name]!r}")
     first, most = int(wanted.get("DatabaseStorage", 20)), int(wanted.get("DatabaseStorageMost", 100))
     if 10 * most < 11 * first:
         raise Refused(f"DatabaseStorageMost is at least a tenth more than DatabaseStorage, as RDS wants it, not {most}")
@@ -214,12 +232,21 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
     for name in ("DatabaseSnapshot", "Zones"):
         if held and given.get(name, held.get(name, "")) != held.get(name, ""):
             raise Refused(f"{name} is for a new stack: it would replace what {stack} has. make deploy STACK=another")
-    if (
-        held.get("ApiRevision")
-        and networks != held.get("ApiNetworks", networks)
-        and "" in (networks, held["ApiNetworks"])
-    ):
-        raise Refused(f"from or to the VPC only the API gets another address: make pause STACK={stack}, then deploy")
+    for network in filter(None, networks.split(",")):
+        try:
+            ipaddress.IPv4Network(network)
+        except ValueError as error:
+            raise Refused(f"ApiNetworks has networks like 192.0.2.0/24, not {network}: {error}") from None
+        if "/" not in network:
+            raise Refused(f"ApiNetworks has networks like 192.0.2.0/24, not {network}: one address is {network}/32")
+
+
+def _made_anew(held: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """What is to be applied while there is no API: from or to the VPC only it cannot be changed in place."""
+    networks = held.get("ApiNetworks", ""), given.get("ApiNetworks", held.get("ApiNetworks", ""))
+    if not held.get("ApiRevision") or all(networks) or not any(networks):
+        return {}
+    return {name: given[name] for name in ("ApiHosting", "ApiNetworks") if name in given} | {"ApiRevision": ""}
 
 
 def _prepare_account() -> None:
@@ -267,7 +294,8 @@ def _finish(stack: str) -> None:
     for group in _log_groups(made):
         boto3.client("logs").put_retention_policy(logGroupName=group, retentionInDays=LOG_DAYS)
     _count_by_tag()
-    say(f"the API: {known.get('ApiUrl')}/docs")
+    if url := known.get("ApiUrl"):
+        say(f"the API: {url}/docs")
 
 
 def _count_by_tag() -> None:
@@ -301,6 +329,18 @@ def _machine_state(instance: str) -> str:
         return ""
     state = found["State"]["Name"]
     return "" if state in ("terminated", "shutting-down") else f"{found['InstanceType']}, {state}"
+
+
+def _start_machine(instance: str) -> None:
+    """Starts the machine as soon as it can be: one that is still stopping is waited for."""
+    for _ in _looks(f"the machine {instance} does not start"):
+        try:
+            boto3.client("ec2").start_instances(InstanceIds=[instance])
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "IncorrectInstanceState":
+                raise
+        else:
+            return
 
 
 def _bring_database(identifier: str, wanted: str) -> None:
@@ -380,7 +420,7 @@ def main() -> int:
     )
     parser.add_argument("--revision", default="", help="any commit, for example one to roll back to (deploy)")
     arguments = parser.parse_args()
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", arguments.stack):
+    if not re.fullmatch(r"(?=.{1,41}$)[a-z][a-z0-9]*(-[a-z0-9]+)*", arguments.stack):
         parser.error(
             f"a stack is named like ads-prod, not {arguments.stack!r}: make {arguments.command} STACK=ads-prod"
         )

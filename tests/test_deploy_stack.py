@@ -384,7 +384,7 @@ def test_teardown_asks_and_says_what_it_keeps(
     """moto cannot delete a network that it made, so the deletion itself is only noted."""
     deleted: list[str] = []
     monkeypatch.setattr(formation, "delete", deleted.append)
-    monkeypatch.setattr(formation, "resources", lambda name: {"Bucket": "logs", "Database": "ads-db"})
+    monkeypatch.setattr(formation, "resources", lambda name, deleted=False: {"Bucket": "logs", "Database": "ads-db"})
     stack.deploy("ads", {}, "")
     with pytest.raises(Refused, match="nothing was deleted"):
         stack.teardown("ads", ask=lambda _: "yes")
@@ -405,7 +405,7 @@ def test_teardown_asks_and_says_what_it_keeps(
 def test_what_rds_logs_is_not_kept_for_ever(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     group = "/aws/rds/instance/ads-db/postgresql"
     boto3.client("logs").create_log_group(logGroupName=group)
-    monkeypatch.setattr(formation, "resources", lambda name: {"Database": "ads-db"})
+    monkeypatch.setattr(formation, "resources", lambda name, deleted=False: {"Database": "ads-db"})
     stack.deploy("ads", {}, "")
     (found,) = boto3.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert found["retentionInDays"] == 30
@@ -431,7 +431,9 @@ def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Aws, mo
         ({"PostgresVersion": "18"}, {"PostgresVersion": "17"}, "PostgreSQL goes forward only; ads has 18"),
         ({"NoticeEmail": ""}, {"DatabaseSnapshot": "last"}, "DatabaseSnapshot is for a new stack"),
         ({"NoticeEmail": ""}, {"Zones": "us-east-1c,us-east-1d"}, "Zones is for a new stack"),
-        ({"NoticeEmail": ""}, {"ApiNetworks": ""}, "the API gets another address: make pause STACK=ads"),
+        ({}, {"ApiNetworks": "192.0.2.1"}, "ApiNetworks has networks like 192.0.2.0/24"),
+        ({}, {"ApiNetworks": "192.0.2.0/24,198.51.100.7/24"}, "not 198.51.100.7/24: .*host bits"),
+        ({}, {"DatabaseStorage": ""}, "DatabaseStorage is a whole number, not ''"),
     ],
 )
 def test_what_aws_would_find_out_late_is_refused_at_once(
@@ -443,6 +445,95 @@ def test_what_aws_would_find_out_late_is_refused_at_once(
     with pytest.raises(Refused, match=words):
         stack.deploy("ads", given, "")
     assert aws.run == []
+
+
+def test_the_api_goes_into_the_vpc_and_out_by_being_made_anew_after_the_machine_has_migrated(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto cannot make the endpoints in an update, so the changes are only noted."""
+    stack.deploy("ads", {}, "")
+    done: list[Any] = aws.run
+    monkeypatch.setattr(formation, "apply", lambda name, changes: done.append(changes))
+    done.clear()
+    stack.deploy("ads", {"ApiNetworks": "", "BackupDays": "7"}, OLD)
+    assert done == [
+        {"BackupDays": "7", "Revision": OLD},
+        stack.INSTALL,
+        {"ApiNetworks": "", "ApiRevision": ""},
+        {"ApiRevision": OLD},
+    ], "the API is as it was until the machine has migrated"
+    inside = {"ApiRevision": OLD, "ApiNetworks": ""}
+    assert stack._made_anew(inside, {"ApiNetworks": "0.0.0.0/0"}) == {"ApiNetworks": "0.0.0.0/0", "ApiRevision": ""}
+    assert stack._made_anew(inside, {"BackupDays": "7"}) == {}
+
+
+def test_the_alarms_of_a_stack_whose_name_goes_on_are_not_told(aws: Aws, capsys: Any) -> None:
+    """`ads-restored` beside `ads`, as the runbook has it."""
+    stack.deploy("ads", {}, "")
+    alarms = [
+        {"AlarmName": name, "StateValue": "ALARM", "AlarmDescription": f"of {name}"}
+        for name in ("ads-DatabaseIsFull-1ABC", "ads-restored-DatabaseIsFull-2DEF")
+    ]
+    aws.answers("cloudwatch.DescribeAlarms", {"MetricAlarms": alarms})
+    stack.status("ads")
+    told = capsys.readouterr().out
+    assert "of ads-DatabaseIsFull-1ABC" in told
+    assert "ads-restored" not in told
+
+
+def test_a_stack_that_has_no_machine_yet_is_resumed_to_be_deployed(aws: Aws, capsys: Any) -> None:
+    formation.apply("ads", stack._zones({}))
+    stack.pause("ads")
+    stack.resume("ads")
+    told = capsys.readouterr().out
+    assert "no machine: make deploy STACK=ads" in told
+    assert "None" not in told
+
+
+def test_a_machine_that_is_still_stopping_is_started_when_it_has(aws: Aws) -> None:
+    """As a `make pause` that was interrupted leaves it."""
+    stack.deploy("ads", {}, "")
+    aws.answers("ec2.StartInstances", refusal("ec2.StartInstances", "IncorrectInstanceState"), {})
+    stack.resume("ads")
+    assert len(aws.asked("ec2.StartInstances")) == 2
+
+
+def test_the_second_teardown_deletes_the_logs_of_what_the_first_deleted(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = {"StackName": "ads", "StackId": "arn:ads", "StackStatus": "DELETE_FAILED"}
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [described]})
+    gone = {"LogicalResourceId": "Database", "PhysicalResourceId": "ads-gone", "ResourceStatus": "DELETE_COMPLETE"}
+    aws.answers("cloudformation.DescribeStackResources", {"StackResources": [gone]})
+    boto3.client("logs").create_log_group(logGroupName="/aws/rds/instance/ads-gone/postgresql")
+    monkeypatch.setattr(formation, "delete", lambda name: None)
+    stack.teardown("ads", ask=lambda _: "ads")
+    assert boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/rds")["logGroups"] == []
+
+
+@pytest.mark.parametrize("state", ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"])
+def test_teardown_takes_no_protection_away_while_the_stack_is_changed(aws: Aws, state: str) -> None:
+    described = {"StackName": "ads", "StackId": "arn:ads", "StackStatus": state}
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [described]})
+    made = {"LogicalResourceId": "Database", "PhysicalResourceId": "ads-db", "ResourceStatus": "CREATE_COMPLETE"}
+    aws.answers("cloudformation.DescribeStackResources", {"StackResources": [made]})
+    with pytest.raises(Refused, match=f"ads is {state}"):
+        stack.teardown("ads", ask=lambda _: "ads")
+    assert boto3.client("rds").describe_db_instances()["DBInstances"][0]["DeletionProtection"] is True
+
+
+def test_a_deployer_reaches_no_other_systems_machines_nor_logs() -> None:
+    of = {
+        action: [s for s in POLICY["Statement"] if action in s["Action"]]
+        for action in ("ssm:SendCommand", "ssm:StartSession", "logs:DeleteLogGroup")
+    }
+    for action in ("ssm:SendCommand", "ssm:StartSession"):
+        on_machines = [s for s in of[action] if "arn:aws:ec2:*:*:instance/*" in s["Resource"]]
+        assert [s["Condition"] for s in on_machines] == [{"StringEquals": {"ssm:resourceTag/recommendations": "STACK"}}]
+    (logs,) = of["logs:DeleteLogGroup"]
+    other, own = "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/x", "log-group:/aws/rds/instance/STACK-database-1/x"
+    assert not any(fnmatchcase(other, pattern) for pattern in logs["Resource"])
+    assert any(fnmatchcase(f"arn:aws:logs:us-east-1:1:{own}", pattern) for pattern in logs["Resource"])
 
 
 def test_app_runner_is_refused_where_it_is_not(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -736,7 +827,7 @@ def allowed(action: str) -> bool:
 
 def test_a_deployer_may_do_what_the_commands_do_and_hardly_more(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' own calls, and what AWS says that CloudFormation's handlers of the template's types need."""
-    monkeypatch.setattr(formation, "resources", lambda name: {"Bucket": "b", "Database": "ads-db"})
+    monkeypatch.setattr(formation, "resources", lambda name, deleted=False: {"Bucket": "b", "Database": "ads-db"})
     monkeypatch.setattr(formation, "delete", lambda name: None)
     for hosting in ("ECSExpress", "AppRunner"):
         stack.deploy("ads", {"ApiHosting": hosting}, "")
@@ -781,6 +872,8 @@ def test_mistakes_are_answered_with_what_would_be_right(aws: Aws, monkeypatch: p
     for arguments, words in {
         ("status", "ads"): "there is no stack ads in us-east-1; make deploy STACK=ads makes one",
         ("status", "Ads_1"): "a stack is named like ads-prod",
+        ("deploy", "ads--x"): "a stack is named like ads-prod",
+        ("deploy", "ads-"): "a stack is named like ads-prod",
         ("deploy", "ads", "NoticeEmail"): "not NAME=VALUE: NoticeEmail",
     }.items():
         monkeypatch.setattr("sys.argv", ["deploy.stack", *arguments])
