@@ -191,3 +191,17 @@ def test_a_command_that_was_killed_after_it_recorded_is_simply_given_again(deliv
         hiding.unhide("ACME", "nobody", *arguments, by="bob")
     hiding.unhide("ACME", product, *arguments, by="bob")
     assert all(product in of for of in listed(delivered).values())
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_the_lists_of_a_model_that_a_release_lacks_go_when_they_name_what_is_hidden(delivered: Night) -> None:
+    """Nothing ranks them again; they would show the product, and the audit would stop every publication of the day."""
+    delivered.run()
+    product = listed(delivered)["TopProduct"][0]
+    others = [model for model in sql.models() if model.name != "TopProduct"]
+    arguments: tuple[Any, ...] = (others, delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
+    hiding.hide("BOLT", "none of theirs", *arguments, why="sold out", by="ana")
+    assert "TopProduct" in listed(delivered), "no list names it"
+    assert "TopProduct" in hiding.hide("ACME", product, *arguments, why="sold out", by="ana")[DAY]
+    assert set(listed(delivered)) == {model.name for model in others}
+    assert not any(product in of for of in listed(delivered).values())

@@ -14,7 +14,8 @@
 --
 -- Lists that are already published, to the last row, are left untouched, so that a rerun changes nothing. A list of a
 -- model that is not among today's stays while the day stands on the objects that it was made from; delivered anew, the
--- day is what today's files make of it.
+-- day is what today's files make of it. All of the model's lists of the day go when one names what is hidden now:
+-- nothing ranks them again.
 -- NOT IN is read once and hashed; NOT EXISTS is joined, and the planner, which knows nothing of the day, reads it again
 -- for each row.
 WITH present AS (
@@ -57,6 +58,20 @@ WHERE
                     ) AS objects
                 FROM staging.source_objects
                 WHERE source_objects.date = %(ds)s::date
+            )
+            AND publications.model NOT IN (
+                SELECT named.model
+                FROM marts.recommendations AS named
+                WHERE
+                    named.date = %(ds)s::date
+                    AND named.model <> all(%(models)s)
+                    AND (named.advertiser_id, named.product_id) IN (
+                        SELECT
+                            unlisted.advertiser_id,
+                            unlisted.product_id
+                        FROM models.unlisted
+                        WHERE unlisted.date = %(ds)s::date
+                    )
             )
     );
 
