@@ -9,5 +9,9 @@ class NotYet(PipelineError):
     """Something is not there yet, or went away for a moment: a later retry may succeed."""
 
 
+class Locked(NotYet):
+    """Somebody did not let go of a lock for too long; that is nobody who does the same work."""
+
+
 class Withdrawn(PipelineError):
     """An operator took the day back from readers: a new run of it, or `restore`, publishes it again; nothing else."""

@@ -24,7 +24,7 @@ from psycopg2.extras import Json
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload, unload_repeated
-from elt.errors import NotYet, PipelineError, Withdrawn
+from elt.errors import Locked, NotYet, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -305,7 +305,7 @@ def finish(
     run_late(day, models, connect, open_s3, settings, run_id=run_id)
     write_published(day, connect, open_s3, settings)
     if refused:
-        raise PipelineError(f"{day} is published; after that:\n{refused}") from refused
+        raise type(refused)(f"{day} is published; after that:\n{refused}") from refused
     return changed
 
 
@@ -384,7 +384,7 @@ def catch_up(
     lists that they have when run one after the other. On an ordinary night there is nothing to do: S3 is not opened.
 
     Returns the days that it published again. A day that is refused does not stop the others; PipelineError says in the
-    end which were published again, and of each of the others why not.
+    end which were published again, and of each of the others why not; NotYet when a lock was not to be had.
     """
     params = {"models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
@@ -397,6 +397,7 @@ def catch_up(
             warehouse.run(cursor, "queries/hidden_since", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
     caught_up, refused = [], []
+    kind: type[PipelineError] = PipelineError
     for later, names in outdated.items():
         log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(names)))
         try:
@@ -404,6 +405,9 @@ def catch_up(
                 if model.name in names:
                     build_model(later, model, connect, open_s3(), settings)
             publish(later, models, connect, settings, run_id=run_id)
+        except Locked as error:
+            refused.append(f"{later}, which looks back on {day}, keeps the lists that it had: {error}")
+            kind = NotYet
         except NotYet as error:
             log.info("%s; it will publish the day", error)
         except Withdrawn as error:
@@ -414,7 +418,7 @@ def catch_up(
             caught_up.append(later)
     if refused:
         done = f"published again: {', '.join(caught_up)}; " if caught_up else ""
-        raise PipelineError("\n".join([f"{done}not published again: {len(refused)} of {len(outdated)} days", *refused]))
+        raise kind("\n".join([f"{done}not published again: {len(refused)} of {len(outdated)} days", *refused]))
     return caught_up
 
 

@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 
 from elt import sql
-from elt.errors import NotYet, PipelineError
+from elt.errors import Locked, PipelineError
 from elt.look_back import one_select
 
 Connect = Callable[[], Connection]
@@ -72,7 +72,7 @@ def session(connect: Connect) -> Iterator[Connection]:
     """A connection, closed at the end; everything uncommitted is rolled back, every lock released.
 
     A server process whose client was killed notices within seconds, one whose client's machine has vanished within
-    about a minute, and gives up its locks. Raises NotYet that names who holds a lock that was waited for too long, and
+    about a minute, and gives up its locks. Raises Locked that names who holds a lock that was waited for too long, and
     PipelineError when a pooler gives the session's server process to others, too.
     """
     with closing(connect()) as conn:
@@ -238,7 +238,7 @@ def blamed_on(file: str) -> Iterator[None]:
 def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
     """Takes the lock outside any transaction, so that the next snapshot is younger than the lock.
 
-    Raises NotYet that names who holds it, PipelineError when another server process than the session's would.
+    Raises Locked that names who holds it, PipelineError when another server process than the session's would.
     """
     conn.autocommit = True
     name = "advisory_lock_shared" if shared else "advisory_lock"
@@ -262,8 +262,8 @@ def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:
     conn.autocommit = False
 
 
-def _given_up(conn: Connection, key: int | None = None) -> NotYet:
-    return NotYet(f"a lock was waited for {LOCK_TIMEOUT}: {holders(conn, key=key) or 'nobody holds it any more'}")
+def _given_up(conn: Connection, key: int | None = None) -> Locked:
+    return Locked(f"a lock was waited for {LOCK_TIMEOUT}: {holders(conn, key=key) or 'nobody holds it any more'}")
 
 
 def _line(error: psycopg2.Error) -> str:

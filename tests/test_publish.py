@@ -946,3 +946,18 @@ def test_an_expired_day_that_somebody_works_on_stays_for_another_night(night: Ni
         assert [len(rows) for rows in night.lists("2024-09-01")] == [ORDINARY_LISTS] * 3
     night.forget()
     assert night.lists("2024-09-01") == ([], [], [])
+
+
+def test_a_lock_that_kept_a_later_day_from_being_published_again_is_told_and_left_to_the_retries(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else publishes that day: an analyst may hold its lock."""
+    days = three_to_catch_up_with(night)
+    monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "100ms")
+    with closing(psycopg2.connect(night.warehouse.url("recommendations_analyst"))) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(24256, %s)", (date.fromisoformat(days[1]).toordinal(),))
+        connect, settings = night.warehouse.connect, night.settings
+        with pytest.raises(NotYet, match=rf"{days[1]}, which looks back(?s:.*)held by pid {conn.info.backend_pid}"):
+            steps.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
+    assert {row[6] for row in night.smoothed_ctr(days[2])} == {3}, "the other is published again"
+    assert night.catch_up(days[0]) == [days[1]]
