@@ -13,11 +13,11 @@ import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
-from elt import hiding, preview, sql, warehouse, withdrawals
+from elt import hiding, preview, sql, steps, warehouse, withdrawals
 from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
-from elt.rebuild import rebuild
+from elt.rebuild import FAILURES, rebuild
 from elt.roles import ROLES, set_password
 from elt.settings import load_settings
 
@@ -132,8 +132,9 @@ def _add_withdraw(commands: Commands) -> None:
     parser = commands.add_parser(
         "withdraw",
         help="take a published day back from readers",
-        description="Readers see the day before at once. What is on S3, loaded and ranked stays. A new run of the day "
-        "or restore publishes it again, nothing else does. Recorded in marts.withdrawals.",
+        description="Readers see the day before at once; of its published lists on S3 the header remains. What is "
+        "loaded and ranked stays. A new run of the day or restore publishes it again, nothing else does. Recorded in "
+        "marts.withdrawals. Settings as for the DAG, from the environment.",
     )
     parser.add_argument("day", **DAY)
     parser.add_argument("--why", required=True, help="the reason; analysts read it")
@@ -141,7 +142,7 @@ def _add_withdraw(commands: Commands) -> None:
     parser.set_defaults(run=_withdraw)
 
 
-def _withdraw(arguments: Arguments) -> None:
+def _withdraw(arguments: Arguments) -> int:
     newest = withdrawals.withdraw(
         str(arguments.day), warehouse.opens(_url()), why=arguments.why, by=arguments.by or getuser()
     )
@@ -151,6 +152,22 @@ def _withdraw(arguments: Arguments) -> None:
             f"products were hidden or unhidden since the lists of {newest} were ranked: "
             f"`python -m elt rebuild --from {newest} --to {newest}` ranks them again"
         )
+    return _write_published(str(arguments.day))
+
+
+def _write_published(*days: str) -> int:
+    """What other programs read on S3 of the days; the warehouse's readers see it already. Returns the exit status."""
+    try:
+        for day in days:
+            steps.write_published(day, warehouse.opens(_url()), lambda: boto3.client("s3"), load_settings())
+    except FAILURES as error:
+        print(
+            f"readers of the warehouse and the API see it, published/ on S3 does not; the next night writes it there "
+            f"(30 days back): {str(error).strip()}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
 
 
 def _add_restore(commands: Commands) -> None:
@@ -165,10 +182,11 @@ def _add_restore(commands: Commands) -> None:
     parser.set_defaults(run=_restore)
 
 
-def _restore(arguments: Arguments) -> None:
+def _restore(arguments: Arguments) -> int:
     day, connect, by = str(arguments.day), warehouse.opens(_url()), arguments.by or getuser()
     models = withdrawals.restore(day, sql.models(), connect, lambda: boto3.client("s3"), load_settings(), by=by)
     print(f"{day} is published again: {', '.join(models)}")
+    return _write_published(day)
 
 
 def _add_hide(commands: Commands) -> None:
@@ -195,12 +213,12 @@ def _add_product(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _hide(arguments: Arguments) -> None:
-    _say_hidden("hidden", arguments, hiding.hide(*_hiding(arguments), why=arguments.why, by=_by(arguments)))
+def _hide(arguments: Arguments) -> int:
+    return _say_hidden("hidden", arguments, hiding.hide(*_hiding(arguments), why=arguments.why, by=_by(arguments)))
 
 
-def _unhide(arguments: Arguments) -> None:
-    _say_hidden("not hidden any more", arguments, hiding.unhide(*_hiding(arguments), by=_by(arguments)))
+def _unhide(arguments: Arguments) -> int:
+    return _say_hidden("not hidden any more", arguments, hiding.unhide(*_hiding(arguments), by=_by(arguments)))
 
 
 def _hiding(arguments: Arguments) -> tuple[Any, ...]:
@@ -208,10 +226,11 @@ def _hiding(arguments: Arguments) -> tuple[Any, ...]:
     return arguments.advertiser, arguments.product, sql.models(), warehouse.opens(_url()), s3, load_settings()
 
 
-def _say_hidden(done: str, arguments: Arguments, published: dict[str, list[str]]) -> None:
+def _say_hidden(done: str, arguments: Arguments, published: dict[str, list[str]]) -> int:
     print(f"{arguments.product} of {arguments.advertiser} is {done}")
     for day, changed in published.items():
         print(f"{day}: {'published again: ' + ', '.join(changed) if changed else 'no list changed'}")
+    return _write_published(*published)
 
 
 def _by(arguments: Arguments) -> str:

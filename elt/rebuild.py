@@ -16,8 +16,8 @@ from elt.warehouse import Connect
 RUN_ID = "rebuild"
 """Recorded as the run that loaded and published."""
 
-FAILURES = (PipelineError, psycopg2.Error, BotoCoreError, ClientError)
-"""What ends a day, and not the days after it."""
+FAILURES = (PipelineError, psycopg2.Error, BotoCoreError, ClientError, OSError, ValueError)
+"""What ends a day, and not the days after it; the last two are smart_open's, of S3 that is away."""
 
 
 def rebuild(

@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 def withdraw(day: str, connect: Connect, *, why: str, by: str) -> str:
     """In one transaction takes the day's lists and figures away, as if it had never been published, and records it.
 
-    S3, and what is loaded and ranked, stay as they are: later days go on looking back on the day. It waits for no load
-    and no model, but for a publication. No run that began before, and none of another day, publishes the day again.
+    What is loaded and ranked stays as it is: later days go on looking back on the day. S3 is left to
+    `steps.write_published`. It waits for no load and no model, but for a publication. No run that
+    began before, and none of another day, publishes the day again.
 
     Returns the newest published day that is left. Raises PipelineError when the day is not published, or the only one.
     """

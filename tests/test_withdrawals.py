@@ -1,5 +1,6 @@
 """`python -m elt withdraw` and `restore`: readers are back on the day before, as if the day had not been published."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -298,3 +299,27 @@ def test_one_that_is_killed_has_withdrawn_nothing(night: Night, s3_url: str) -> 
     assert len(night.warehouse.rows("TABLE marts.withdrawals")) == 1
     assert restore(night) == MODELS
     assert seen(night) == before
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_what_other_programs_read_on_s3_follows(night: Night, s3_url: str) -> None:
+    """The commands, not only the next night; with the bucket away the day is withdrawn all the same."""
+    run_both(night)
+
+    def lines() -> int:
+        body = night.object(f"intermediate/published/date={DAY}/TopCTR.csv.gz")
+        return len(gzip.decompress(body).splitlines()) - 1
+
+    listed = len(night.top_ctr())
+    assert lines() == listed
+    assert elt(night, s3_url, "withdraw", DAY, "--why", "wrong").returncode == 0
+    assert lines() == 0
+    assert elt(night, s3_url, "restore", DAY).returncode == 0
+    assert lines() == listed
+    night.change(intermediate_uri="s3://no-such-bucket/")
+    away = elt(night, s3_url, "withdraw", DAY, "--why", "wrong")
+    assert away.returncode == 1
+    assert f"{DAY} is withdrawn; " in away.stdout
+    assert "the next night" in away.stderr
+    assert lines() == listed
+    assert newest(night) == BEFORE
