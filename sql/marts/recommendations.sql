@@ -1,7 +1,7 @@
 -- marts.recommendations: Published top-20 lists of all models.
 -- Grain: log day, model, advertiser, rank. Freshness: see marts.publications
 -- Source: models.candidates; models.builds, marts.publications and staging.source_objects say which lists are published
--- already, and whether the day was delivered anew.
+-- already, and whether the day was delivered anew; models.unlisted which products are on no list.
 -- Parameters: ds, the log day; models, the names of all current models.
 -- date: Log day that the list was made from, UTC
 -- model: Model name: TopCTR, TopProduct, ...
