@@ -20,8 +20,9 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 test-15: setup ## The tests of the database on PostgreSQL 15, the oldest supported (POSTGRES_BIN: where its programs are)
 	@POSTGRES_BIN=$(or $(POSTGRES_BIN),/usr/lib/postgresql/15/bin) exec $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) $(DATABASE_TESTS)
 
-# A process a core, at most four, each with servers of its own; the tests of a file stay together.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# A process a core, at most four, each with servers of its own; the tests of a file stay together, in order: the longest
+# (test_contributor) begins early.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views rebuild memory versions trouble waiting pooler,tests/test_$(of).py)
 

@@ -23,7 +23,7 @@ import httpx
 import psutil
 import psycopg2
 import pytest
-from chaos import LONG, FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only
+from chaos import LONG, FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only, wait_until
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs, s3_client
 
 from elt import sql, steps
@@ -69,6 +69,8 @@ def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(delivered:
             time.sleep(chance.uniform(0, whole))
             process.kill()
             finished += process.wait() == 0
+            # What it had asked for before it was killed, its commit perhaps, the server brings to an end.
+            wait_until(lambda: nobody_publishes(delivered))
             assert lists_now(api, DAY) in versions
             delivered.run()
             assert lists_now(api, DAY) == versions[n % 2]
@@ -78,6 +80,11 @@ def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(delivered:
         f"kill -9 of the steps: {kills} kills ({finished} came too late), "
         f"{sum(reader.statuses.values())} answers to the reader, all whole"
     )
+
+
+def nobody_publishes(night: Night) -> bool:
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database() AND pid <> pg_backend_pid()"
+    return night.warehouse.rows(sessions, "recommendations_pipeline") == [(0,)]
 
 
 def duration_of(night: Night, s3_url: str) -> float:

@@ -24,7 +24,10 @@ BEFORE = "2024-11-19"
 HOSTILE = "<img src=x onerror=alert(1)>"
 """An advertiser's id that looks like HTML; it sorts before the others."""
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser is installed (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.model_blind,
+    pytest.mark.skipif(not CHROMIUM, reason="no browser is installed (apt-get install chromium)"),
+]
 expect.set_options(timeout=20_000)
 
 
