@@ -83,8 +83,8 @@ def test_a_killed_process_leaves_the_old_lists_and_the_retry_succeeds(delivered:
 
 
 def nobody_publishes(night: Night) -> bool:
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND datname = current_database() AND pid <> pg_backend_pid()"
-    return night.warehouse.rows(sessions, "recommendations_pipeline") == [(0,)]
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND usename = %s AND pid <> pg_backend_pid()"
+    return night.warehouse.rows(f"SELECT count(*) {others}", "recommendations_pipeline") == [(0,)]
 
 
 def duration_of(night: Night, s3_url: str) -> float:
