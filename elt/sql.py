@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 
 from elt.errors import PipelineError
 from elt.look_back import look_back
@@ -276,9 +277,14 @@ _QUOTED_OR_BLANK = re.compile(
 """What PostgreSQL takes as it is, or what stands between two words. Comments in comments are not known."""
 
 
+PARSING = Lock()
+"""In two threads at once CPython 3.11 can fail ("AST constructor recursion depth mismatch", python/cpython#106905)."""
+
+
 def _without_docstrings(text: str) -> str:
     """Python without its comments and docstrings."""
-    tree = ast.parse(text)
+    with PARSING:
+        tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             body[:] = [line for line in body if not _is_docstring(line)] or [ast.Pass()]
