@@ -21,7 +21,7 @@ import psycopg2
 
 from bench.day import FOR_LOADING, repeat
 from bench.night import say
-from elt import sql, steps
+from elt import following, sql, steps
 from elt.migrate import migrate
 from elt.settings import Settings
 from local import s3
@@ -121,7 +121,7 @@ def _night(day: str, url: str, storage: Any, settings: Settings) -> tuple[dict[s
     timed("FiltrarDatos", steps.filter_events, day, connect, storage, settings, run_id="growth")
     for model in models:
         timed(model.name, steps.build_model, day, model, connect, storage, settings)
-    timed("DBWriting", steps.finish, day, models, connect, lambda: storage, settings, run_id="growth")
+    timed("DBWriting", following.finish, day, models, connect, lambda: storage, settings, run_id="growth")
     name, seconds = max(files.seconds.items(), key=lambda item: item[1])
     say(f"{day}: " + ", ".join(f"{file} {took:.2f}" for file, took in sorted(files.seconds.items())))
     return spent, f"{name} {seconds:.1f} s"

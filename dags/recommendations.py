@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from elt import connections, days, notices, sql, steps, withdrawals
+from elt import connections, days, following, notices, sql, steps, withdrawals
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT, load_settings
 
@@ -106,7 +106,7 @@ with DAG(
     @task(task_id="DBWriting", outlets=[LISTS, LISTS_BY_DAY])
     def publish() -> dict[str, Any]:
         context = get_current_context()
-        run_step(steps.finish, models=MODELS, open_s3=connections.s3, run_id=context["run_id"])
+        run_step(following.finish, models=MODELS, open_s3=connections.s3, run_id=context["run_id"])
         told: dict[str, Any] = tell("what_was_published", run_id=context["run_id"])
         for asset in (LISTS, LISTS_BY_DAY):
             context["outlet_events"][asset].extra = told

@@ -13,7 +13,7 @@ import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
-from elt import hiding, preview, sql, steps, warehouse, withdrawals
+from elt import following, hiding, preview, sql, warehouse, withdrawals
 from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
@@ -159,7 +159,7 @@ def _write_published(*days: str) -> int:
     """What other programs read on S3 of the days; the warehouse's readers see it already. Returns the exit status."""
     try:
         for day in days:
-            steps.write_published(day, warehouse.opens(_url()), lambda: boto3.client("s3"), load_settings())
+            following.write_published(day, warehouse.opens(_url()), lambda: boto3.client("s3"), load_settings())
     except FAILURES as error:
         print(
             f"readers of the warehouse and the API see it, published/ on S3 does not; the next night writes it there "

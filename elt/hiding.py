@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from elt import sql, steps, warehouse
+from elt import following, sql, steps, warehouse
 from elt.errors import NotYet, PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -85,7 +85,7 @@ def _publish_newest(
                 return published
         try:
             # A model that is newer than the day's publication was never built for it.
-            steps.rank_again(newest[0], models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
+            following.rank_again(newest[0], models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
             changed = steps.publish(newest[0], models, connect, settings, run_id=RUN_ID)
             published.setdefault(newest[0], []).extend(changed)
         except NotYet:

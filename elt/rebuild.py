@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 from botocore.exceptions import BotoCoreError, ClientError
 
-from elt import sql, steps, withdrawals
+from elt import following, sql, steps, withdrawals
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -66,9 +66,9 @@ def rebuild(
         say(f"{day}  {done}, ranked {candidates:,} products, {published}  ({time.monotonic() - started:.1f} s)")
     for day in _days(first, last):
         try:
-            for later in steps.catch_up(day, models, connect, lambda: s3, settings, run_id=RUN_ID):
+            for later in following.catch_up(day, models, connect, lambda: s3, settings, run_id=RUN_ID):
                 say(f"{later}  ranked and published again: it looks back on {day}")
-            steps.write_published(day, connect, lambda: s3, settings)
+            following.write_published(day, connect, lambda: s3, settings)
         except FAILURES as error:
             failed += [day] if day not in failed else []
             say(f"{day}  FAILED afterwards: {error}")

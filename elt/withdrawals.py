@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from elt import sql, steps, warehouse
+from elt import following, sql, steps, warehouse
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -19,7 +19,7 @@ def withdraw(day: str, connect: Connect, *, why: str, by: str) -> str:
     """In one transaction takes the day's lists and figures away, as if it had never been published, and records it.
 
     What is loaded and ranked stays as it is: later days go on looking back on the day. S3 is left to
-    `steps.write_published`. It waits for no load and no model, but for a publication. No run that
+    `following.write_published`. It waits for no load and no model, but for a publication. No run that
     began before, and none of another day, publishes the day again.
 
     Returns the newest published day that is left. Raises PipelineError when the day is not published, or the only one.
@@ -76,7 +76,7 @@ def restore(
     for model in models:
         if model.name in missing:
             steps.build_model(day, model, connect, open_s3(), settings)
-    steps.rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
+    following.rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     lift(day, connect, by=by)
     return steps.publish(day, models, connect, settings, run_id=RUN_ID)
 

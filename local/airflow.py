@@ -23,7 +23,7 @@ PRELOADED = (
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "elt.connections",
-    "elt.steps",
+    "elt.following",
 )
 SERVICES = {"api-server": [], "scheduler": ["--skip-serve-logs"], "dag-processor": []}
 

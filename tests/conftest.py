@@ -21,7 +21,7 @@ import psycopg2
 import pytest
 from botocore.config import Config
 
-from elt import sql, steps
+from elt import following, sql, steps
 from elt.migrate import migrate
 from elt.settings import Settings
 from local import s3 as embedded_s3
@@ -128,7 +128,7 @@ class Night:
 
     def catch_up(self, day: str = DAY) -> list[str]:
         connect, settings = self.warehouse.connect, self.settings
-        return steps.catch_up(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
+        return following.catch_up(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
 
     def forget(self, day: str = DAY) -> None:
         steps.forget(day, self.warehouse.connect, self.settings)
@@ -137,7 +137,7 @@ class Night:
         self.load(day, **options)
         self.rank(day)
         connect, settings = self.warehouse.connect, self.settings
-        return steps.finish(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
+        return following.finish(day, sql.models(), connect, lambda: self.s3, settings, run_id="test")
 
     def top_ctr(self, day: str = DAY) -> list[tuple[Any, ...]]:
         return self.warehouse.rows(

@@ -5,7 +5,7 @@ import sys
 import boto3
 import psycopg2
 
-from elt import sql, steps
+from elt import following, sql, steps
 from elt.settings import load_settings
 
 day = sys.argv[1]
@@ -22,4 +22,4 @@ print("ready", flush=True)
 steps.filter_events(day, connect, s3, settings, run_id="process")
 for model in sql.models():
     steps.build_model(day, model, connect, s3, settings)
-steps.finish(day, sql.models(), connect, lambda: s3, settings, run_id="process")
+following.finish(day, sql.models(), connect, lambda: s3, settings, run_id="process")

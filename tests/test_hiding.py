@@ -148,9 +148,9 @@ def test_a_night_ranked_before_a_product_was_hidden_is_ranked_again_before_it_is
     assert {day: sorted(of) for day, of in published.items()} == {DAY: sorted(MODELS)}
     with pytest.raises(NotYet, match="before a product was hidden"):
         delivered.publish(NEXT)
-    from elt import steps
+    from elt import following
 
-    steps.finish(NEXT, models, connect, lambda: delivered.s3, settings, run_id="test")
+    following.finish(NEXT, models, connect, lambda: delivered.s3, settings, run_id="test")
     for day in (DAY, NEXT):
         assert listed(delivered, day) == {
             model: [p for p in of if p != product][:20] for model, of in everything(delivered, day).items()

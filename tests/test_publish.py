@@ -13,7 +13,7 @@ import pytest
 from conftest import DAY, MODELS, ORDINARY_LISTS, Night, ordinary_logs
 
 import elt.warehouse
-from elt import sql, steps, warehouse
+from elt import following, sql, steps, warehouse
 from elt.errors import NotYet, PipelineError
 
 pytestmark = pytest.mark.usefixtures("nobody_reads")
@@ -167,7 +167,7 @@ def test_the_lists_of_a_model_that_a_release_lacks_stay_with_the_days_that_it_ru
         delivered.load(reload=reload)
         for model in OTHERS:
             steps.build_model(DAY, model, connect, delivered.s3, settings)
-        assert steps.finish(DAY, OTHERS, connect, lambda: delivered.s3, settings, run_id="test") == []
+        assert following.finish(DAY, OTHERS, connect, lambda: delivered.s3, settings, run_id="test") == []
         assert everything(delivered) == before
 
 
@@ -181,7 +181,7 @@ def test_they_stay_with_a_later_day_that_is_caught_up_with(delivered: Night) -> 
     delivered.load(EARLIER)
     for model in OTHERS:
         steps.build_model(EARLIER, model, connect, delivered.s3, settings)
-    steps.finish(EARLIER, OTHERS, connect, lambda: delivered.s3, settings, run_id="test")
+    following.finish(EARLIER, OTHERS, connect, lambda: delivered.s3, settings, run_id="test")
     assert {row[6] for row in delivered.smoothed_ctr()} == {2}, "caught up with"
     assert delivered.top_product() == before
     published = delivered.warehouse.rows("SELECT model FROM marts.publications WHERE date = %s ORDER BY 1", DAY)
@@ -560,7 +560,7 @@ def test_a_later_day_that_is_refused_stops_neither_the_others_nor_what_comes_aft
     night.change(keep_days=60)
     connect, settings = night.warehouse.connect, night.settings
     with pytest.raises(PipelineError) as refused:
-        steps.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
+        following.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
     message = str(refused.value)
     assert message.startswith(f"{days[0]} is published; after that:\npublished again: {days[2]}; ")
     assert f"\n{days[1]}, which looks back on {days[0]}, keeps the lists that it had: {days[1]}: nothing was" in message
@@ -928,9 +928,9 @@ def test_s3_that_is_away_after_the_commit_takes_no_publication_back(delivered: N
         raise OSError("S3 is away")
 
     with pytest.raises(OSError, match="S3 is away"):
-        steps.finish(DAY, sql.models(), connect, away, settings, run_id="test")
+        following.finish(DAY, sql.models(), connect, away, settings, run_id="test")
     assert [len(rows) for rows in lists_of(delivered).values()] == [ORDINARY_LISTS] * len(MODELS)
-    assert steps.finish(DAY, sql.models(), connect, lambda: delivered.s3, settings, run_id="test") == []
+    assert following.finish(DAY, sql.models(), connect, lambda: delivered.s3, settings, run_id="test") == []
     assert files(delivered) == lists_of(delivered)
 
 
@@ -958,6 +958,6 @@ def test_a_lock_that_kept_a_later_day_from_being_published_again_is_told_and_lef
         cursor.execute("SELECT pg_advisory_lock(24256, %s)", (date.fromisoformat(days[1]).toordinal(),))
         connect, settings = night.warehouse.connect, night.settings
         with pytest.raises(NotYet, match=rf"{days[1]}, which looks back(?s:.*)held by pid {conn.info.backend_pid}"):
-            steps.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
+            following.finish(days[0], sql.models(), connect, lambda: night.s3, settings, run_id="test")
     assert {row[6] for row in night.smoothed_ctr(days[2])} == {3}, "the other is published again"
     assert night.catch_up(days[0]) == [days[1]]
