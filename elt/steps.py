@@ -1,4 +1,4 @@
-"""The steps of the nightly run, each safe to run again: what the DAG's tasks call.
+"""The steps of the nightly run, each safe to run again: a load, a ranking, a publication.
 
 A day is a string `YYYY-MM-DD`: the log day, UTC. Every step commits once, at its end; a step that fails or is killed
 leaves what others read as it was.
