@@ -64,7 +64,10 @@ INSERT INTO marts.publications (
     date, model, row_count, advertiser_count, sql_file, sql_version, git_revision, lists_hash, load_id, sources,
     accounting, run_id
 )
-SELECT days.date, models.model, 0, 0, '', '', '', md5(days.date || models.model), gen_random_uuid(), '[]', '[]', ''
+SELECT
+    days.date, models.model, 0, cardinality(%(advertisers)s::text[]), '', '', '', md5(days.date || models.model),
+    gen_random_uuid(), '[]',
+    '[{"source": "ads_views", "delivered": 100, "kept": 90, "other_day": 0, "inactive": 9, "rejected": 1}]', ''
 FROM unnest(%(dates)s::date[]) AS days (date)
 CROSS JOIN unnest(%(models)s::text[]) AS models (model)
 """
@@ -93,7 +96,7 @@ def tables(quick: bool) -> str:
     try:
         with TemporaryDirectory() as folder, ExitStack() as stack:
             postgres = stack.enter_context(Postgres(Path(folder) / "postgres", free_port(), **FOR_LOADING))
-            url = _publish(postgres, models, advertisers, days)
+            url = publish(postgres, models, advertisers, days)
             psutil.Process(postgres.pid).cpu_affinity([LOAD_CORE])
             os.sched_setaffinity(0, {LOAD_CORE})
             paths = _requests(advertisers, models)
@@ -121,8 +124,11 @@ def tables(quick: bool) -> str:
     return "\n".join([setting, "", *_speed(figures), "", *_page_times(pages), "", *_footprint(start, megabytes)])
 
 
-def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days: int) -> str:
-    """A warehouse with every advertiser's lists of so many days; returns its URL for the API's role."""
+def publish(
+    postgres: Postgres, models: list[str], advertisers: list[str], days: int, listed: int | None = None
+) -> str:
+    """A warehouse of so many days, with every advertiser's lists of all of them, or of the `listed` newest, and the
+    figures of all; returns its URL for the API's role."""
     postgres.provision("day")
     migrate(postgres.url(MASTER, "day"))
     postgres.let_log_in("recommendations_api")
@@ -134,7 +140,7 @@ def _publish(postgres: Postgres, models: list[str], advertisers: list[str], days
         older = dates[: -len(newest)]
         cursor.execute(WITHOUT_KEY)
         cursor.execute(LISTS, {"dates": newest, "models": models, "advertisers": advertisers})
-        repeat(cursor, ["marts.recommendations"], older, dates[-2])
+        repeat(cursor, ["marts.recommendations"], older[-(listed or days) + len(newest) :], dates[-2])
         for statement in (WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})
         cursor.execute(EVENTS, {"newest": newest})

@@ -64,6 +64,7 @@ def filter_events(
     written (before anything is landed), or when an audit of sql/audits/load is broken.
     """
     days.check_ended(day)
+    began = time.monotonic()
     version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share
     with ExitStack() as stack:
@@ -143,6 +144,7 @@ def filter_events(
         ((load_id,),) = cursor.fetchall()
         for source, uri in zip(LOGS, written, strict=True):
             unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, uri, load_id, ds=day)
+        _time(cursor, day, "FiltrarDatos", began)
         conn.commit()
         return True
 
@@ -207,6 +209,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
         warehouse.run(cursor, "models/builds", looks_back=model.looks_back, **built, **key)
         ordered = 'SELECT * FROM pg_temp.ranked ORDER BY advertiser_id COLLATE "C", rank'
         unload(cursor, ordered, s3, settings.intermediate(day, model.name))
+        _time(cursor, day, model.name, started)
         conn.commit()
     log.info("%s %s: %s candidates in %.1f s", day, model.name, f"{rows:,}", time.monotonic() - started)
     return rows
@@ -221,6 +224,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     saw before.
     """
     params: dict[str, Any] = {"ds": day, "models": [model.name for model in models]}
+    began = time.monotonic()
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
         warehouse.lock_publication(conn)
@@ -246,9 +250,15 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
         for figures in FIGURES:
             warehouse.run(cursor, f"marts/{figures}", **params)
         warehouse.audit(cursor, "publication", run_id=run_id, **params)
+        _time(cursor, day, "DBWriting", began)
         conn.commit()
     log.info("%s: published %s", day, ", ".join(changed) or "nothing: the lists are what they were")
     return changed
+
+
+def _time(cursor: Cursor, day: str, step: str, began: float) -> None:
+    """Records how long the step took, `began` being a moment of time.monotonic()."""
+    warehouse.run(cursor, "staging/step_times", ds=day, step=step, seconds=time.monotonic() - began)
 
 
 def tell(day: str, what: str, connect: Connect, **params: Any) -> Any:

@@ -59,6 +59,9 @@ WHERE rejected_lines.date = any(array(SELECT expired.date FROM pg_temp.expired))
 DELETE FROM staging.loads
 WHERE loads.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
+DELETE FROM staging.step_times
+WHERE step_times.date = any(array(SELECT expired.date FROM pg_temp.expired));
+
 DELETE FROM marts.withdrawals
 WHERE withdrawals.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
