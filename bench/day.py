@@ -124,9 +124,7 @@ def tables(quick: bool) -> str:
     return "\n".join([setting, "", *_speed(figures), "", *_page_times(pages), "", *_footprint(start, megabytes)])
 
 
-def publish(
-    postgres: Postgres, models: list[str], advertisers: list[str], days: int, listed: int | None = None
-) -> str:
+def publish(postgres: Postgres, models: list[str], advertisers: list[str], days: int, listed: int | None = None) -> str:
     """A warehouse of so many days, with every advertiser's lists of all of them, or of the `listed` newest, and the
     figures of all; returns its URL for the API's role."""
     postgres.provision("day")
