@@ -4,6 +4,8 @@ import os
 
 import uvicorn
 
+from api.settings import Settings
+
 uvicorn.run(
     "api.main:app",
     host="0.0.0.0",
@@ -11,6 +13,7 @@ uvicorn.run(
     server_header=False,
     # No log line a request: it would cost as much as the answer. /metrics counts them.
     access_log=False,
+    timeout_keep_alive=Settings().keep_alive,
     # After SIGTERM what is under way is answered; what takes longer than this (seconds) is given up.
     timeout_graceful_shutdown=4,
 )

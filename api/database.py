@@ -156,6 +156,9 @@ class Database:
                 except (psycopg2.OperationalError, psycopg2.InterfaceError):
                     if not conn.closed:
                         raise
+                except psycopg2.errors.FeatureNotSupported:
+                    # A column has another type now: what is prepared in this session can not be asked any more.
+                    pass
                 # The connection had died while it was idle: the warehouse was restarted, or failed over. Or, while it
                 # was asked, another one led to another server.
                 conn.close()

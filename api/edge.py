@@ -1,5 +1,6 @@
 """What every request passes: limits, one form of the path, the answers in memory, security headers, a measurement."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from functools import cache
@@ -12,17 +13,18 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from api.asked import LONGEST_ID, the_id, with_slashes_of_ids
 from api.memory import Answer, Headers, Memory, understands_gzip
 from api.problems import problem
 
 LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
 """Bytes of a request's path and query, of its headers, of its body; no request that means well is near them."""
 
+LONGEST_WAIT = 5
+"""Seconds for the end of a body of unknown size."""
+
 LONGEST_ACCEPT = 200
 """Bytes of Accept-Encoding that are looked at; what they say is remembered."""
-
-LONGEST_ID = 64
-"""Characters of an id in a path."""
 
 ID = rf"[^/\x00]{{1,{LONGEST_ID}}}"
 """A well-formed one; of any other FastAPI says what is wrong with it."""
@@ -91,9 +93,7 @@ class Edge:
             return await self.routes(scope, receive, send)
         started = perf_counter()
         method = scope["method"]
-        if method == "HEAD":
-            scope = {**scope, "method": "GET"}  # the server leaves the body out
-        path = scope["path"] = scope["path"].rstrip("/") or "/"
+        path = with_slashes_of_ids(scope["path"], scope["raw_path"]).rstrip("/") or "/"
         key = (path, scope["query_string"])
         memory: Memory = self.routes.state.memory
         headers = dict(scope["headers"])
@@ -108,13 +108,15 @@ class Edge:
             await send(message)
 
         try:
-            if refused := _refused(scope, headers):
+            if refused := _refused(scope, headers) or await _body_refused(headers, receive):
                 status = refused.status_code
                 return await _safe(refused)(scope, receive, send)
             answer, confirmed = None, True
-            if scope["method"] == "GET" and (answer := memory.leased(key)) is None:
+            if method in ("GET", "HEAD") and (answer := memory.leased(key)) is None:
                 answer, confirmed = await memory.confirmed(key)
             if answer is None:
+                # A copy: the server looks at its own. And it leaves the body out where HEAD was asked.
+                scope = {**scope, "path": path, "method": "GET" if method == "HEAD" else method}
                 if (answer := await self._made(scope, receive, observed)) is None:
                     return None
                 memory.keep(key, answer)
@@ -146,7 +148,7 @@ class Edge:
             for pattern, route in self.quick:
                 if named := pattern.fullmatch(scope["path"]):
                     scope["route"] = route
-                    response: Awaitable[Response] = route.endpoint(**named.groupdict())
+                    response: Awaitable[Response] = route.endpoint(*map(the_id, named.groups()))
                     return response
         return None
 
@@ -157,8 +159,22 @@ def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
     if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEADERS:
         return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
     length = headers.get(b"content-length", b"0")
-    if b"transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_BODY:
-        return problem(413, f"the body is larger than {LARGEST_BODY} bytes, or of unknown size")
+    if not length.isdigit() or int(length) > LARGEST_BODY:
+        return problem(413, f"the body is larger than {LARGEST_BODY} bytes")
+    return None
+
+
+async def _body_refused(headers: dict[bytes, bytes], receive: Receive) -> Response | None:
+    """Proxies send a body in pieces where there is none, of no piece but the end. So what comes is looked at."""
+    if b"transfer-encoding" not in headers:
+        return None
+    try:
+        async with asyncio.timeout(LONGEST_WAIT):
+            message = await receive()
+    except TimeoutError:
+        return problem(408, f"the end of the body did not come within {LONGEST_WAIT} s; leave the body out")
+    if message.get("body") or message.get("more_body"):
+        return problem(413, "a body of unknown size; leave it out")
     return None
 
 

@@ -1,24 +1,24 @@
 """The routes. `uvicorn api.main:app` serves them."""
 
-import re
+import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import date as Date
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import VERSION, schema
+from api.asked import LONGEST_ID, AdvertiserId, Day, ModelName, nothing_else
 from api.database import Batch, Database, Row, Unavailable
-from api.edge import LONGEST_ID, Edge, Published
+from api.edge import Edge, Published
 from api.memory import Memory
 from api.pages import FOLDER, pages
 from api.problems import PROBLEM, problem, what_is_wrong
@@ -46,19 +46,8 @@ api = FastAPI(
     redirect_slashes=False,
     docs_url=None,
     redoc_url=None,
+    dependencies=[Depends(nothing_else)],
 )
-
-
-def _iso(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        raise ValueError("a date is written YYYY-MM-DD")
-    return value
-
-
-Id = partial(Path, min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")
-AdvertiserId = Annotated[str, Id(description="As in the logs")]
-ModelName = Annotated[str, Id(description="Capitals, - and _ make no difference")]
-Day = Annotated[Date | None, BeforeValidator(_iso), Query(description="A published day; by default the newest")]
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -105,9 +94,10 @@ async def default_list(advertiser_id: AdvertiserId, date: Day = None) -> Respons
     responses=UNCHANGED | _problems(404, 414, 422, 503),
     summary="Seven days of lists for an advertiser",
 )
-async def history(advertiser_id: AdvertiserId) -> Response:
-    """The lists of every model on the 7 days that end with the newest published day, newest first."""
-    return await _answer(api.state.database.fetch("history", advertiser_id=advertiser_id), advertiser_id)
+async def history(advertiser_id: AdvertiserId, date: Day = None) -> Response:
+    """The lists of every model on the 7 days that end with the newest published day, or with `date`, newest first."""
+    found = api.state.database.fetch("history", advertiser_id=advertiser_id, date=date)
+    return await _answer(found, advertiser_id, date=date)
 
 
 @api.get(
@@ -197,6 +187,10 @@ api.include_router(pages)
 class _Revalidated(StaticFiles):
     """Files that a browser asks about each time, so that a new page never runs an old script."""
 
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        # What is no character can be in no file's name.
+        return super().lookup_path(path) if path.isprintable() else ("", None)
+
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = "no-cache"
@@ -222,7 +216,7 @@ async def _answer(
 async def _http_problem(request: Request, error: HTTPException) -> Response:
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
-        detail = f"no page {request.url.path!r}; /docs lists what there is"
+        detail = f"no page {request.scope['raw_path'].decode('latin-1')!r}; /docs lists what there is"
     return problem(error.status_code, detail, error.headers)
 
 
@@ -245,4 +239,10 @@ async def _unavailable(request: Request, error: Unavailable) -> Response:
 app: ASGIApp = Edge(api, quick=[recommendations, default_list])
 if settings.cors_origins:
     # Outside of the memory: which origin asked must not be remembered with an answer.
-    app = CORSMiddleware(app, allow_origins=settings.cors_origins, allow_methods=["GET"])
+    app = CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["If-None-Match", "X-Request-Id"],
+        expose_headers=["ETag", "Retry-After", "X-Request-Id"],
+    )

@@ -25,3 +25,6 @@ class Settings(BaseSettings):
     """The model whose list is the answer when a request names none."""
     cors_origins: list[str] = []
     """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""
+    keep_alive: int = Field(default=75, ge=1)
+    """Seconds that a connection without a request stays open: longer than the balancer in front keeps it (an ALB: 60),
+    or requests are lost that it sends into one that is being closed."""

@@ -132,7 +132,7 @@ def test_it_stops_within_5_seconds_and_answers_what_it_was_asked(
 
     def keep_asking() -> None:
         while not draining.is_set():
-            answers.append(httpx.get(f"{url}/history/BOLT?{next(number)}", timeout=20).status_code)
+            answers.append(httpx.get(f"{url}/history/BOLT?{'&' * next(number)}", timeout=20).status_code)
 
     def under_way() -> int:
         query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'marts.recommendations'::regclass"
@@ -143,7 +143,7 @@ def test_it_stops_within_5_seconds_and_answers_what_it_was_asked(
         while len(answers) < 50:
             time.sleep(0.01)
         holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
-        held = [pool.submit(httpx.get, f"{url}/history/ACME?{next(number)}", timeout=20) for _ in range(4)]
+        held = [pool.submit(httpx.get, f"{url}/history/ACME?{'&' * next(number)}", timeout=20) for _ in range(4)]
         draining.set()
         deadline = time.monotonic() + 3
         while under_way() + sum(asked.done() for asked in busy + held) < 8:

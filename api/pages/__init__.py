@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.asked import AdvertiserId, Day, ProductId
 from api.database import Unavailable
 from api.memory import Answer
 from api.problems import RETRY_AFTER, what_is_wrong
@@ -100,7 +101,7 @@ async def overview(request: Request) -> Response:
 
 
 @pages.get("/advertisers/{advertiser_id}")
-async def advertiser(request: Request, advertiser_id: str, date: Date | None = None) -> Response:
+async def advertiser(request: Request, advertiser_id: AdvertiserId, date: Day = None) -> Response:
     found = await _find(request, "page_advertiser", advertiser_id=advertiser_id, date=date)
     if not found:
         raise HTTPException(404, await what_is_wrong(request.app.state.database, advertiser_id, None, date))
@@ -112,7 +113,7 @@ async def advertiser(request: Request, advertiser_id: str, date: Date | None = N
 
 
 @pages.get("/advertisers/{advertiser_id}/products/{product_id}")
-async def product(request: Request, advertiser_id: str, product_id: str) -> Response:
+async def product(request: Request, advertiser_id: AdvertiserId, product_id: ProductId) -> Response:
     found = await _find(request, "page_product", advertiser_id=advertiser_id, product_id=product_id)
     found["ranks"] = [(day["date"], *(day["by_model"].get(of) for of in found["models"])) for day in found["ranks"]]
     return _render(request, "product.html", found, advertiser_id=advertiser_id, product_id=product_id)

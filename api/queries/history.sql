@@ -1,8 +1,10 @@
--- GET /history/{advertiser_id}: the 7 days that end with the newest published day, newest first, as JSON text.
--- Parameters: advertiser_id. No row when nothing is published or the advertiser was never active on a published day.
-WITH newest AS (
+-- GET /history/{advertiser_id}: the 7 days that end with a published day, newest first, as JSON text.
+-- Parameters: advertiser_id; date, or NULL for the newest published day. No row when nothing is published, or not the
+-- date, or the advertiser was never active on a published day.
+WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
+    WHERE %(date)s::date IS NULL OR publications.date = %(date)s::date
 ),
 
 lists AS (
@@ -10,8 +12,8 @@ lists AS (
         recommendations.date,
         recommendations.model,
         json_agg(recommendations.entry ORDER BY recommendations.rank) AS entries
-    FROM newest
-    INNER JOIN marts.publications ON publications.date BETWEEN newest.date - 6 AND newest.date
+    FROM day
+    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
     INNER JOIN marts.recommendations
         ON
             publications.date = recommendations.date
@@ -31,16 +33,17 @@ days AS (
 answer AS (
     SELECT
         %(advertiser_id)s::text AS advertiser_id,
-        newest.date - 6 AS "from",
-        newest.date AS "to",
+        day.date - 6 AS "from",
+        day.date AS "to",
         (
             SELECT coalesce(json_object_agg(days.date, days.models ORDER BY days.date DESC), '{}')
             FROM days
         ) AS history
-    FROM newest
+    FROM day
     -- Not EXISTS: for that the planner would read the table until it meets the advertiser.
     WHERE
-        (
+        day.date IS NOT NULL
+        AND (
             SELECT max(active_advertisers.date)
             FROM marts.active_advertisers
             WHERE active_advertisers.advertiser_id = %(advertiser_id)s::text
