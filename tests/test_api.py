@@ -509,7 +509,7 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
     ids = [f"A{n}" for n in range(1, 33)]
     for query, params in (
         ("recommendations", {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32}),
-        ("history", {"advertiser_id": "A7", "date": None}),
+        ("history", {"date": None, "advertiser_id": "A7"}),
     ):
         plan = asyncio.run(plan_of(warehouse, query, params))
         assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan
