@@ -21,6 +21,7 @@ WAYS_OUT = {
     "CREATE_FAILED": "it could not be created: make teardown STACK={stack}",
     "REVIEW_IN_PROGRESS": "somebody made a change set of it and nothing else: make teardown STACK={stack}",
     "DELETE_FAILED": "it is half deleted: make teardown STACK={stack} tries again, and says what AWS would not delete",
+    "IMPORT_ROLLBACK_FAILED": "somebody's import into it could not be undone: make teardown STACK={stack}",
     "UPDATE_FAILED": "its last change stopped half way: aws cloudformation rollback-stack --stack-name {stack}",
     "UPDATE_ROLLBACK_FAILED": "its last change could not be undone: mend what `make status` shows, then "
     "aws cloudformation continue-update-rollback --stack-name {stack}, then again",
@@ -100,20 +101,27 @@ def template() -> str:
     return TEMPLATE.read_text()
 
 
-def apply(stack: str, changes: dict[str, str]) -> None:
+def constraints() -> dict[str, list[str]]:
+    """The template's parameters, each with its values when it has but some."""
+    found = boto3.client("cloudformation").get_template_summary(TemplateBody=template())["Parameters"]
+    return {item["ParameterKey"]: item.get("ParameterConstraints", {}).get("AllowedValues", []) for item in found}
+
+
+def apply(stack: str, changes: dict[str, str], *, as_it_is: bool = False) -> None:
     """Creates or updates the stack with the parameters; those not named keep their values. Prints what AWS does.
 
-    Raises Refused when a parameter is not the template's, when the stack takes no changes, and when the change fails.
+    `as_it_is`: nothing but these parameters, whatever template is checked out here. Raises Refused when a parameter is
+    not the template's, when the stack takes no changes, and when the change fails.
     """
     cloud = boto3.client("cloudformation")
     found = usable(stack) if find(stack) else None
-    known = {item["ParameterKey"] for item in cloud.get_template_summary(TemplateBody=template())["Parameters"]}
-    if wrong := sorted(set(changes) - known):
+    known = set(parameters(found or {})) if as_it_is else constraints()
+    if wrong := sorted(set(changes) - set(known)):
         raise Refused(f"no parameter {', '.join(wrong)}; the parameters are {', '.join(sorted(known))}")
     given = {name: value for name, value in (parameters(found or {}) | changes).items() if name in known}
     arguments: dict[str, Any] = {
         "StackName": stack,
-        "TemplateBody": template(),
+        **({"UsePreviousTemplate": True} if as_it_is else {"TemplateBody": template()}),
         "Capabilities": ["CAPABILITY_IAM"],
         "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
         "Tags": [{"Key": TAG, "Value": stack}],

@@ -4,6 +4,7 @@ Never the working tree: `git archive` takes the commit itself, so that what runs
 """
 
 import base64
+import hashlib
 import io
 import os
 import shutil
@@ -22,11 +23,16 @@ from deploy.formation import Refused, region, say
 PROJECT = Path(__file__).resolve().parent.parent
 CA_URL = "https://truststore.pki.rds.amazonaws.com/{region}/{region}-bundle.pem"
 AGENT_URL = "https://s3.{region}.amazonaws.com/amazon-ssm-{region}/{version}"
+AGENT_KEY = PROJECT / "deploy" / "ca" / "amazon-ssm-agent.asc"
+AGENT_KEY_PAGE = "https://docs.aws.amazon.com/systems-manager/latest/userguide/verify-agent-signature.html"
 
 
 def commit(revision: str = "") -> str:
-    """The full id of a commit: of the revision, or of what is checked out, of which nothing may be uncommitted."""
-    if not revision and (changed := _git("status", "--porcelain")):
+    """The full id of a commit: of the revision, or of what is checked out, of which nothing may be uncommitted.
+
+    With a revision only the template and what brings it to AWS are taken from the checkout.
+    """
+    if changed := _git("status", "--porcelain", *(["--", "deploy"] if revision else [])):
         raise Refused(f"what is deployed is a commit; commit or stash first:\n{changed}")
     try:
         return _git("rev-parse", "--verify", f"{revision or 'HEAD'}^{{commit}}")
@@ -77,8 +83,7 @@ def image(uri: str, revision: str) -> None:
         ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": revision}])
         say(f"the image {revision[:12]} is in ECR")
         return
-    if not shutil.which("docker"):
-        raise Refused("building the image needs Docker on this machine; the machine and the API are as they were")
+    demand("docker", "builds the image")
     tag = f"{uri}:{revision}"
     say(f"building and pushing {tag}")
     with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
@@ -88,6 +93,43 @@ def image(uri: str, revision: str) -> None:
     user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
     _call("docker", "login", "--username", user, "--password-stdin", registry, given=password.encode())
     _call("docker", "push", tag)
+
+
+def agent() -> tuple[str, str]:
+    """Version and SHA-256 of the SSM agent's newest package. Raises Refused when it is not signed by AWS's key."""
+    newest = fetched(AGENT_URL.format(region=region(), version="latest") + "/VERSION").decode().strip()
+    package = AGENT_URL.format(region=region(), version=newest) + "/debian_amd64/amazon-ssm-agent.deb"
+    body, signature = fetched(package), fetched(package + ".sig")
+    if said := unsigned(body, signature, AGENT_KEY):
+        raise Refused(
+            f"{package} is not signed by the key in {AGENT_KEY.relative_to(PROJECT)}: {said}\n"
+            f"AWS has a new key about every 17 months: {AGENT_KEY_PAGE} has the present one, to be put there"
+        )
+    return newest, hashlib.sha256(body).hexdigest()
+
+
+def unsigned(body: bytes, signature: bytes, key: Path) -> str:
+    """What is wrong with the signature; empty when it is the key's, and the key has not expired."""
+    demand("gpgv", "verifies the signature of the SSM agent (Debian: gpgv, others: gnupg)")
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        # gpgv takes no armour.
+        armoured = key.read_text().partition("\n\n")[2].partition("\n=")[0]
+        (at / "key").write_bytes(base64.b64decode(armoured))
+        (at / "body").write_bytes(body)
+        (at / "signature").write_bytes(signature)
+        files = [str(at / name) for name in ("key", "signature", "body")]
+        command = ["gpgv", "--homedir", folder, "--status-fd", "1", "--keyring", *files]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # GOODSIG is not said of a key that has expired.
+    is_good = done.returncode == 0 and "[GNUPG:] GOODSIG " in done.stdout
+    return "" if is_good else done.stderr.strip()
+
+
+def demand(program: str, what: str) -> None:
+    """Raises Refused when the program is not on this machine."""
+    if not shutil.which(program):
+        raise Refused(f"this machine lacks {program}, which {what}; the machine and the API are as they were")
 
 
 def fetched(url: str) -> bytes:

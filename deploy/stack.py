@@ -5,7 +5,6 @@ and for images Docker. Prices are in docs/deploy.md.
 """
 
 import argparse
-import hashlib
 import ipaddress
 import re
 import sys
@@ -16,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from deploy import express, formation, release
 from deploy.formation import Refused, described, existing, outputs, parameters, region, say, usable
@@ -25,6 +24,9 @@ IMAGE = "/aws/service/debian/release/12/latest/amd64"
 """The parameter in which Debian publishes its newest image."""
 LONGEST_WAIT = 3600.0
 """Seconds that something may take to stop or start; a database that is backed up is waited for."""
+LONGEST_NAME = 28
+"""Characters of a stack. A role has 64 at most, STACK-ApiInfrastructureRole-RANDOM: of longer ones CloudFormation
+takes letters away, so that deploy/deployer.json no longer fits."""
 LOG_DAYS = 30
 """Days that the logs are kept which RDS and App Runner write; those of the template's groups are kept as long."""
 
@@ -51,7 +53,11 @@ def deploy(stack: str, given: dict[str, str], revision: str) -> None:
     if held.get("Paused") == "true":
         raise Refused(f"{stack} is paused; make resume STACK={stack} first")
     _refuse_impossible(stack, held, given)
+    if (instance := outputs(found).get("MachineId")) and not _machine_state(instance):
+        raise Refused(f"the machine {instance} is lost: make machine STACK={stack} makes a new one; then again")
+    made_of = _carried_over(found) if instance else _newest_machine()
     if not found:
+        release.demand("docker", "builds the API's image")
         _prepare_account()
         say("the ground: network, bucket, database (the longest: 10 to 15 minutes), secrets, alarms")
         formation.apply(stack, _zones(given) | given)
@@ -59,12 +65,11 @@ def deploy(stack: str, given: dict[str, str], revision: str) -> None:
     release.upload(known["BucketName"], revision)
     release.image(known["ImagesUri"], revision)
     say("the machine: it installs the release, and migrates the database")
-    if (instance := known.get("MachineId")) and not _machine_state(instance):
-        raise Refused(f"the machine {instance} is lost: make machine STACK={stack} makes a new one; then again")
-    made_of = {} if instance else _newest_machine()
     anew = _made_anew(held, given)
     formation.apply(stack, made_of | {k: v for k, v in given.items() if k not in anew} | {"Revision": revision})
     formation.run_on(existing(stack)["MachineId"], INSTALL)
+    if (theirs := parameters(described(stack))["Revision"]) != revision:
+        raise Refused(f"somebody deployed {theirs[:12]} meanwhile; the API is theirs. make status STACK={stack}")
     say("the API")
     if anew:
         say("from or to the VPC only it is removed and made anew, under another address")
@@ -86,11 +91,14 @@ def machine(stack: str) -> None:
     revision = held.get("Revision") or held.get("ApiRevision")
     if not revision or held.get("Paused") == "true":
         raise Refused(f"{stack} has no machine to replace: " + ("it is paused" if revision else "make deploy makes it"))
+    if "ApiRevision" not in held:
+        raise Refused(f"{stack} is of an older template: make deploy STACK={stack} brings it here first")
     say(
         "a new machine. It holds nothing that is not elsewhere; the API answers meanwhile, a night that runs is retried"
     )
-    formation.apply(stack, {"Revision": ""})
-    formation.apply(stack, _newest_machine() | {"Revision": revision})
+    made_of = _newest_machine()
+    formation.apply(stack, {"Revision": ""}, as_it_is=True)
+    formation.apply(stack, made_of | {"Revision": revision}, as_it_is=True)
     formation.run_on(existing(stack)["MachineId"], INSTALL)
     say(f"the machine runs {revision[:12]}")
 
@@ -135,7 +143,7 @@ def pause(stack: str) -> None:
     say("pausing: the API, the machine and the database stop")
     if held.get("ApiHosting") == "ECSExpress":
         say("Express Mode cannot be stopped, so the API is removed; it comes back under a new address")
-    formation.apply(stack, {"Paused": "true"})
+    formation.apply(stack, {"Paused": "true"}, as_it_is=True)
     known = existing(stack)
     if (instance := known.get("MachineId")) and _machine_state(instance):
         boto3.client("ec2").stop_instances(InstanceIds=[instance])
@@ -159,7 +167,7 @@ def resume(stack: str) -> None:
         _start_machine(instance)
     if arn := known.get("AppRunnerArn"):
         _bring_api(arn, "RUNNING")
-    formation.apply(stack, {"Paused": "false"})
+    formation.apply(stack, {"Paused": "false"}, as_it_is=True)
     _finish(stack)
     if there:
         formation.run_on(instance, RUNNING)
@@ -210,6 +218,14 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
     """What CloudFormation would find out late, or do wrong."""
     if own := sorted({"Revision", "ApiRevision", "Paused"} & set(given)):
         raise Refused(f"{', '.join(own)}: these are set by make deploy REVISION=.., make pause and make resume")
+    known = formation.constraints()
+    if unknown := sorted(set(given) - set(known)):
+        raise Refused(f"no parameter {', '.join(unknown)}; the parameters are {', '.join(sorted(known))}")
+    for name, value in given.items():
+        if known[name] and value not in known[name]:
+            raise Refused(f"{name} is one of {', '.join(known[name])}, not {value!r}")
+    if not held and len(stack) > LONGEST_NAME:
+        raise Refused(f"a stack's name has at most {LONGEST_NAME} characters, {stack} has {len(stack)}")
     wanted = held | given
     hosting, networks = wanted.get("ApiHosting", "ECSExpress"), wanted.get("ApiNetworks", "0.0.0.0/0")
     if hosting == "AppRunner":
@@ -218,7 +234,10 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
                 f"App Runner is not in {region()}, but in {', '.join(there)}; elsewhere ApiHosting=ECSExpress"
             )
         if networks != "0.0.0.0/0" or wanted.get("ApiDomain"):
-            raise Refused("ApiNetworks and ApiDomain need ApiHosting=ECSExpress; App Runner's are not made here")
+            raise Refused(
+                "ApiNetworks and ApiDomain need ApiHosting=ECSExpress: App Runner has no security group of its own to "
+                "name networks in, and wants its domain's records from whoever has the domain"
+            )
     if bool(wanted.get("ApiDomain")) != bool(wanted.get("ApiCertificate")):
         raise Refused("ApiDomain and ApiCertificate belong together: the name, and its certificate's ARN in ACM")
     for name in ("DatabaseStorage", "DatabaseStorageMost", "PostgresVersion"):
@@ -280,11 +299,16 @@ def _zones(given: dict[str, str]) -> dict[str, str]:
 def _newest_machine() -> dict[str, str]:
     """What a new machine is made of. Kept in the parameters, so that nothing but a new machine changes it."""
     found = boto3.client("ssm").get_parameter(Name=IMAGE)["Parameter"]["Value"]
-    version = release.fetched(release.AGENT_URL.format(region=region(), version="latest") + "/VERSION").decode().strip()
-    agent = release.AGENT_URL.format(region=region(), version=version) + "/debian_amd64/amazon-ssm-agent.deb"
-    say(f"Debian image {found}, SSM agent {version}")
-    digest = hashlib.sha256(release.fetched(agent)).hexdigest()
+    version, digest = release.agent()
+    say(f"Debian image {found}, SSM agent {version}, signed by AWS")
     return {"AirflowImage": found, "AgentVersion": version, "AgentSha256": digest}
+
+
+def _carried_over(found: dict[str, Any]) -> dict[str, str]:
+    """What a stack of an older template has under another name: without it API and machine would be made anew."""
+    held = parameters(found)
+    resolved = {i["ParameterKey"]: i["ResolvedValue"] for i in found.get("Parameters", []) if "ResolvedValue" in i}
+    return resolved | ({} if "ApiRevision" in held else {"ApiRevision": held["Revision"]})
 
 
 def _finish(stack: str) -> None:
@@ -411,7 +435,7 @@ def main() -> int:
     }
     parser = argparse.ArgumentParser(
         prog="python -m deploy.stack",
-        epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
+        epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments, 130 Ctrl-C.",
     )
     parser.add_argument("command", choices=commands)
     parser.add_argument("stack", help="its name: small letters, digits, hyphens")
@@ -431,6 +455,15 @@ def main() -> int:
         given = [dict(text.split("=", 1) for text in arguments.parameters), arguments.revision]
     try:
         commands[arguments.command](arguments.stack, *given)
+    except KeyboardInterrupt:
+        print(
+            f"\n{arguments.command}: stopped; AWS ends what it has begun. The same command then does the rest",
+            file=sys.stderr,
+        )
+        return 130
+    except NoCredentialsError:
+        print(f"{arguments.command}: no credentials: aws configure, or export AWS_ACCESS_KEY_ID=..", file=sys.stderr)
+        return 1
     except (Refused, BotoCoreError, ClientError, OSError, EOFError, ValueError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

@@ -5,9 +5,12 @@ states that last, services that it lacks, failures. Docker, which the build mach
 how it was called; the machine's command and git are noted, and tested by themselves below.
 """
 
+import ast
 import hashlib
 import io
 import json
+import re
+import shutil
 import subprocess
 import tarfile
 import urllib.request
@@ -77,6 +80,8 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     monkeypatch.setattr(release, "commit", lambda revision="": revision or HEAD)
     monkeypatch.setattr(release, "pack", lambda revision, target, ca: target.write_bytes(revision.encode() + ca))
     monkeypatch.setattr(release, "fetched", lambda url: b"3.3.1\n" if url.endswith("VERSION") else url.encode())
+    # AWS alone can sign as AWS; what the function says of a key that is there is tested below.
+    monkeypatch.setattr(release, "unsigned", lambda body, signature, key: "")
     monkeypatch.setattr(formation, "run_on", lambda machine, command: found.run.append(command))
     with mock_aws():
         asked = BaseClient._make_api_call
@@ -84,6 +89,10 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
         def answered(self: Any, operation: str, arguments: dict[str, Any]) -> Any:
             name = f"{self.meta.service_model.service_name}.{operation}"
             found.calls.append((name, arguments))
+            if arguments.get("UsePreviousTemplate"):
+                # moto looks at no condition of the template that it has: see for_moto.
+                arguments = {k: v for k, v in arguments.items() if k != "UsePreviousTemplate"}
+                arguments |= {"TemplateBody": formation.template()}
             if not (values := found.overrides.get(name)):
                 return asked(self, operation, arguments)
             value = values.pop(0) if len(values) > 1 else values[0]
@@ -101,13 +110,13 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
         )
         apply = formation.apply
 
-        def apply_in_moto(name: str, changes: dict[str, str]) -> None:
+        def apply_in_moto(name: str, changes: dict[str, str], **how: bool) -> None:
             wanted = formation.parameters(formation.find(name) or {}) | changes
             stand_ins = secrets | {"Database": "ads-db"}
             known = set(cloud.template()["Parameters"])
             text = cloud.for_moto(stand_ins, **{key: value for key, value in wanted.items() if key in known})
             monkeypatch.setattr(formation, "template", lambda: text)
-            apply(name, changes)
+            apply(name, changes, **how)
             found.run.append("apply " + " ".join(f"{key}={value[:7]}" for key, value in sorted(changes.items())))
 
         monkeypatch.setattr(formation, "apply", apply_in_moto)
@@ -116,6 +125,11 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
 
 def held(name: str = "ads") -> dict[str, str]:
     return formation.parameters(formation.described(name))
+
+
+def having(**values: str) -> Callable[[str], dict[str, Any]]:
+    """Describes any stack as one with these parameters only."""
+    return lambda name: {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]}
 
 
 def state_of_the_machine() -> str:
@@ -211,6 +225,7 @@ def test_the_first_creation_leaves_the_database_unprotected_so_that_it_can_roll_
         "DELETE_FAILED": "make teardown STACK=ads tries again",
         "UPDATE_FAILED": "aws cloudformation rollback-stack --stack-name ads",
         "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name ads",
+        "IMPORT_ROLLBACK_FAILED": "make teardown STACK=ads",
         "UPDATE_IN_PROGRESS": "again when make status says COMPLETE",
     }.items(),
 )
@@ -223,6 +238,16 @@ def test_every_state_that_takes_no_change_has_a_way_out(aws: Aws, state: str, wa
             command()
     stack.status("ads")
     assert state in capsys.readouterr().out
+
+
+def test_there_is_no_state_of_a_stack_that_is_not_thought_of() -> None:
+    states = boto3.client("cloudformation", region_name="us-east-1").meta.service_model.shape_for("StackStatus").enum
+    left = {state for state in states if not state.endswith("_IN_PROGRESS")} - set(formation.WAYS_OUT)
+    assert left == {
+        *("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"),
+        *("IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"),
+        "DELETE_COMPLETE",  # not found by its name any more
+    }
 
 
 def test_teardown_finds_the_database_of_a_stack_that_has_no_outputs(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +318,85 @@ def test_a_newer_debian_replaces_the_machine_only_when_that_is_asked_for(aws: Aw
     assert with_one.endswith(f" AirflowImage={newer[:7]} Revision={HEAD[:7]}")
     assert installed == stack.INSTALL
     assert held()["Revision"] == held()["ApiRevision"] == HEAD
+
+
+def test_nothing_is_deleted_for_a_new_machine_whose_agent_is_not_signed(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.deploy("ads", {}, "")
+    monkeypatch.setattr(release, "unsigned", lambda body, signature, key: "no public key")
+    aws.run.clear()
+    with pytest.raises(Refused, match=r"agent.deb is not signed by the key in deploy/ca/.*no public key\n.*to be put"):
+        stack.machine("ads")
+    assert aws.run == []
+    with pytest.raises(Refused, match="is not signed"):
+        stack.deploy("other", {}, "")
+    assert aws.run == [], "nor made"
+
+
+def test_pausing_and_a_new_machine_change_nothing_else_whatever_is_checked_out(aws: Aws) -> None:
+    """The checkout may be older or newer than the stack: only make deploy brings its template there."""
+    stack.deploy("ads", {}, "")
+    assert all("TemplateBody" in item for item in aws.asked("cloudformation.UpdateStack"))
+    for command, updates in ((stack.pause, 1), (stack.resume, 1), (stack.machine, 2)):
+        aws.calls.clear()
+        command("ads")
+        asked = aws.asked("cloudformation.UpdateStack")
+        assert [(item.get("UsePreviousTemplate"), "TemplateBody" in item) for item in asked] == [
+            (True, False)
+        ] * updates
+
+
+def test_a_stack_of_an_older_template_keeps_its_api_and_its_machine(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before ApiRevision, when the API had the machine's, and the image was a parameter of Systems Manager."""
+    stack.deploy("ads", {}, "")
+    now = formation.described("ads")
+    image = {"ParameterKey": "AirflowImage", "ParameterValue": "/aws/service/debian", "ResolvedValue": cloud.image()}
+    older = now | {"Parameters": [image, {"ParameterKey": "Revision", "ParameterValue": HEAD}]}
+    applied: list[dict[str, str]] = []
+    monkeypatch.setattr(formation, "apply", lambda name, changes, **_: applied.append(changes))
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [older]}, {"Stacks": [older]}, {"Stacks": [now]})
+    monkeypatch.setattr(stack, "described", having(Revision=OLD))
+    stack.deploy("ads", {}, OLD)
+    assert applied[0] == {"AirflowImage": cloud.image(), "ApiRevision": HEAD, "Revision": OLD}
+    assert applied[-1] == {"ApiRevision": OLD}
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [older]})
+    with pytest.raises(Refused, match="is of an older template: make deploy STACK=ads"):
+        stack.machine("ads")
+
+
+def test_of_two_deployments_at_once_the_first_leaves_the_api_to_the_second(aws: Aws) -> None:
+    """Between its steps the stack takes changes; the machine's installer waits for the other's."""
+    stack.deploy("ads", {}, "")
+
+    class Machine(list[str]):
+        def append(self, command: str) -> None:
+            super().append(command)
+            if command == stack.INSTALL:
+                formation.apply("ads", {"Revision": "e" * 40})
+
+    aws.run = Machine()
+    with pytest.raises(Refused, match=r"somebody deployed e{12} meanwhile; the API is theirs"):
+        stack.deploy("ads", {}, OLD)
+    assert held()["ApiRevision"] == HEAD
+
+
+@pytest.mark.parametrize("phase", ["upload", "image", "INSTALL", "settle"])
+def test_a_deployment_that_is_stopped_goes_on_where_it_was(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    def ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["deploy.stack", "deploy", "ads", "--revision", HEAD])
+    with monkeypatch.context() as stopped:
+        of = {"upload": release, "image": release, "INSTALL": formation, "settle": express}[phase]
+        stopped.setattr(of, {"INSTALL": "run_on"}.get(phase, phase), ctrl_c)
+        assert stack.main() == 130
+    assert stack.main() == 0
+    assert held()["Revision"] == held()["ApiRevision"] == HEAD
+    assert len(aws.asked("cloudformation.CreateStack")) == 1
+    assert len(boto3.client("ec2").describe_instances()["Reservations"]) == 1
 
 
 def test_a_machine_that_is_lost_is_told_and_made_anew(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
@@ -434,6 +538,8 @@ def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Aws, mo
         ({}, {"ApiNetworks": "192.0.2.1"}, "ApiNetworks has networks like 192.0.2.0/24"),
         ({}, {"ApiNetworks": "192.0.2.0/24,198.51.100.7/24"}, "not 198.51.100.7/24: .*host bits"),
         ({}, {"DatabaseStorage": ""}, "DatabaseStorage is a whole number, not ''"),
+        ({}, {"MultiAz": "yes"}, "MultiAz is one of true, false, not 'yes'"),
+        ({}, {"ApiHosting": "AppRunner", "ApiDomain": "ads.example"}, "App Runner has no security group"),
     ],
 )
 def test_what_aws_would_find_out_late_is_refused_at_once(
@@ -442,8 +548,29 @@ def test_what_aws_would_find_out_late_is_refused_at_once(
     if before:
         stack.deploy("ads", before, "")
     aws.run.clear()
+    aws.calls.clear()
     with pytest.raises(Refused, match=words):
         stack.deploy("ads", given, "")
+    assert aws.run == []
+    read = ("Get", "Describe", "List")
+    assert not [name for name, _ in aws.calls if not name.partition(".")[2].startswith(read)], "nothing was made"
+
+
+def test_a_first_deployment_without_docker_makes_nothing(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Refused, match="lacks docker, which builds the API's image"):
+        stack.deploy("ads", {}, "")
+    assert aws.run == []
+
+
+def test_no_name_of_a_stack_is_too_long_for_what_is_called_after_it(aws: Aws) -> None:
+    """CloudFormation makes STACK-RESOURCE-RANDOM of it, 13 letters of its own at most, and shortens what is longer."""
+    longest = {"AWS::IAM::Role": 64, "AWS::RDS::DBInstance": 63, "AWS::S3::Bucket": 63, "AWS::Events::Rule": 64}
+    for name, item in cloud.template()["Resources"].items():
+        most = longest.get(item["Type"], 128)
+        assert stack.LONGEST_NAME + 1 + len(name) + 1 + 13 <= most, name
+    with pytest.raises(Refused, match=r"at most 28 characters, a{29} has 29"):
+        stack.deploy("a" * 29, {}, "")
     assert aws.run == []
 
 
@@ -453,7 +580,8 @@ def test_the_api_goes_into_the_vpc_and_out_by_being_made_anew_after_the_machine_
     """moto cannot make the endpoints in an update, so the changes are only noted."""
     stack.deploy("ads", {}, "")
     done: list[Any] = aws.run
-    monkeypatch.setattr(formation, "apply", lambda name, changes: done.append(changes))
+    monkeypatch.setattr(formation, "apply", lambda name, changes, **_: done.append(changes))
+    monkeypatch.setattr(stack, "described", having(Revision=OLD))
     done.clear()
     stack.deploy("ads", {"ApiNetworks": "", "BackupDays": "7"}, OLD)
     assert done == [
@@ -656,6 +784,11 @@ def test_a_revision_is_shipped_as_it_was_committed_whatever_lies_in_the_tree(pro
     assert len(head) == 40
     with pytest.raises(Refused, match="git knows no revision 'nonsense'"):
         release.commit("nonsense")
+    (project / "deploy").mkdir(exist_ok=True)
+    (project / "deploy" / "template.yaml").write_text("mine")
+    with pytest.raises(Refused, match=r"commit or stash first:\n.*deploy/"):
+        release.commit("HEAD")  # its template would be what lies here
+    (project / "deploy" / "template.yaml").unlink()
     release.pack(head, tmp_path / "x.tar.gz", b"authorities")
     with tarfile.open(tmp_path / "x.tar.gz") as archive:
         found = {item.name: archive.extractfile(item) for item in archive if item.isreg()}
@@ -690,6 +823,58 @@ def test_what_aws_does_not_give_is_told_with_its_address(monkeypatch: pytest.Mon
     monkeypatch.setattr(urllib.request, "urlopen", fails)
     with pytest.raises(Refused, match="https://a is not to be had from here: timed out"):
         release.fetched("https://a")
+
+
+@pytest.mark.skipif(not shutil.which("gpgv") or not shutil.which("gpg"), reason="needs gpg and gpgv")
+def test_a_package_counts_as_signed_by_the_key_that_is_kept_and_by_no_other(tmp_path: Path) -> None:
+    """With keys made here: AWS's own signs only what AWS has."""
+    home = tmp_path / "gpg"
+    home.mkdir(mode=0o700)
+
+    def gpg(*arguments: str, given: bytes = b"") -> bytes:
+        command = [
+            "gpg",
+            "--homedir",
+            str(home),
+            "--batch",
+            "--quiet",
+            "--pinentry-mode",
+            "loopback",
+            "--passphrase",
+            "",
+        ]
+        return subprocess.run([*command, *arguments], input=given, capture_output=True, check=True).stdout
+
+    def key_of(name: str) -> Path:
+        file = tmp_path / f"{name}.asc"
+        file.write_bytes(gpg("--armor", "--export", name))
+        return file
+
+    try:
+        for name, when in (("own", ()), ("other", ()), ("expired", ("--faked-system-time", "20200101T000000"))):
+            gpg(*when, "--quick-generate-key", name, "ed25519", "sign", "1m" if when else "never")
+        own, other = key_of("own"), key_of("other")
+        signature = gpg("--local-user", "own", "--detach-sign", given=b"the package")
+        late = ("--faked-system-time", "20200102T000000", "--local-user", "expired", "--detach-sign")
+        of_the_expired = gpg(*late, given=b"the package")
+        assert release.unsigned(b"the package", signature, own) == ""
+        assert "BAD signature" in release.unsigned(b"another", signature, own)
+        assert "No public key" in release.unsigned(b"the package", signature, other)
+        assert "expired" in release.unsigned(b"the package", of_the_expired, key_of("expired"))
+        assert release.unsigned(b"the package", b"", own) != ""
+    finally:
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+
+
+@pytest.mark.skipif(not shutil.which("gpg"), reason="needs gpg")
+def test_the_key_that_is_kept_is_the_one_of_the_docs(tmp_path: Path) -> None:
+    command = ["gpg", "--homedir", str(tmp_path), "--with-colons", "--show-keys", str(release.AGENT_KEY)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ((fingerprint, owner),) = zip(
+        re.findall(r"^fpr:+(\w+):", shown, re.M), re.findall(r"^uid:.*<(.+?)>", shown, re.M), strict=True
+    )
+    assert owner == "ssm-agent-signer@amazon.com"
+    assert fingerprint in (PROJECT / "docs" / "deploy.md").read_text().replace(" ", "")
 
 
 def test_the_api_admits_the_networks_that_are_named_and_nobody_else(aws: Aws) -> None:
@@ -866,6 +1051,40 @@ def test_a_deployer_may_do_what_the_commands_do_and_hardly_more(aws: Aws, monkey
         "Costs",  # of the account
     }
     assert not [action for s in POLICY["Statement"] for action in s["Action"] if action.endswith(":*")]
+
+
+def test_a_deployer_may_make_every_call_that_stands_in_the_commands() -> None:
+    """Read from the source, also what no test comes by. A name is one of an operation wherever a service has it."""
+    sources = [PROJECT / "deploy" / f"{name}.py" for name in ("stack", "formation", "release", "express")]
+    trees = [ast.parse(file.read_text()) for file in sources]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    services = {
+        str(call.args[0].value)
+        for call in nodes
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "client"
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert {"cloudformation", "ce", "elbv2", "iam", "ssm"} <= services
+    named = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    needed = set()
+    for service in sorted(services):
+        client = boto3.client(service, region_name="us-east-1")
+        prefix = {"elbv2": "elasticloadbalancing"}.get(service, service)
+        needed |= {
+            f"{prefix}:{client.meta.method_to_api_mapping[name]}"
+            for name in named & set(client.meta.method_to_api_mapping)
+        }
+    needed = {action.replace("s3:HeadObject", "s3:GetObject") for action in needed} | {"s3:PutObject"}
+    assert len(needed) > 30
+    assert {action for action in needed if not allowed(action)} == set()
+
+
+def test_an_instance_is_made_with_the_default_group_of_options() -> None:
+    """Which is named og:default:postgres-17: AWS asks for it whenever an instance is made, restored or modified."""
+    (database,) = [s for s in POLICY["Statement"] if "rds:CreateDBInstance" in s["Action"]]
+    for arn in ("og:default:postgres-17", "db:STACK-database-1abc", "pg:STACK-databaseparameters-1", "snapshot:last"):
+        assert any(fnmatchcase(f"arn:aws:rds:us-east-1:1:{arn}", pattern) for pattern in database["Resource"]), arn
+    assert not any(fnmatchcase("arn:aws:rds:us-east-1:1:db:other", pattern) for pattern in database["Resource"])
 
 
 def test_mistakes_are_answered_with_what_would_be_right(aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
