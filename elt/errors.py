@@ -9,6 +9,10 @@ class NotYet(PipelineError):
     """Something is not there yet, or went away for a moment: a later retry may succeed."""
 
 
+class Incomplete(NotYet):
+    """What has arrived of the day, whole as it is, looks like a part of it: nothing but further objects cures that."""
+
+
 class Locked(NotYet):
     """Somebody did not let go of a lock for too long; that is nobody who does the same work."""
 

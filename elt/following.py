@@ -4,7 +4,7 @@ Every step commits once, at its end; a step that fails or is killed leaves what 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import Any
 
 from elt import days, deliveries, sql, steps, warehouse
 from elt.copying import unload
-from elt.errors import Locked, NotYet, PipelineError, Withdrawn
+from elt.errors import Incomplete, Locked, NotYet, PipelineError, Withdrawn
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -32,24 +32,25 @@ def finish(
     *,
     run_id: str,
 ) -> list[str]:
-    """DBWriting, whole: publishes the day, catches up with days that look back on it, forgets what is not kept, runs
-    again the days before it of which something came late, writes the published lists to S3.
+    """DBWriting, whole: publishes the day, catches up with days that look back on it, runs again the days before it of
+    which something came late, forgets what is not kept, writes the published lists to S3.
 
     Returns the names of the models whose publication of the day changed. Raises as `steps.publish` does; when the day
     is published and something after that is refused, all else is done, and then PipelineError raised that says so.
     """
     rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     changed = steps.publish(day, models, connect, settings, run_id=run_id)
-    refused = None
-    try:
-        catch_up(day, models, connect, open_s3, settings, run_id=run_id)
-    except PipelineError as error:
-        refused = error
+    refused = []
+    for beyond in (catch_up, run_late):
+        try:
+            beyond(day, models, connect, open_s3, settings, run_id=run_id)
+        except PipelineError as error:
+            refused.append(error)
     steps.forget(day, connect, settings)
-    run_late(day, models, connect, open_s3, settings, run_id=run_id)
     write_published(day, connect, open_s3, settings)
     if refused:
-        raise type(refused)(f"{day} is published; after that:\n{refused}") from refused
+        kind = NotYet if any(isinstance(error, NotYet) for error in refused) else PipelineError
+        raise kind("\n".join([f"{day} is published; after that:", *map(str, refused)])) from refused[0]
     return changed
 
 
@@ -88,8 +89,8 @@ def catch_up(
     Of the day itself, and of the days after it: so that days run in any order, and several at a time, end with the
     lists that they have when run one after the other. On an ordinary night there is nothing to do: S3 is not opened.
 
-    Returns the days that it published again. A day that is refused does not stop the others; PipelineError says in the
-    end which were published again, and of each of the others why not; NotYet when a lock was not to be had.
+    Returns the days that it published again; they keep the lists that they had when they are refused. Raises in the
+    end as `_each` does.
     """
     params = {"models": [model.name for model in models]}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
@@ -101,30 +102,15 @@ def catch_up(
             names.update(name for (name,) in cursor.fetchall())
             warehouse.run(cursor, "queries/hidden_since", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
-    caught_up, refused = [], []
-    kind: type[PipelineError] = PipelineError
-    for later, names in outdated.items():
-        log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(names)))
-        try:
-            for model in models:
-                if model.name in names:
-                    steps.build_model(later, model, connect, open_s3(), settings)
-            steps.publish(later, models, connect, settings, run_id=run_id)
-        except Locked as error:
-            refused.append(f"{later}, which looks back on {day}, keeps the lists that it had: {error}")
-            kind = NotYet
-        except NotYet as error:
-            log.info("%s; it will publish the day", error)
-        except Withdrawn as error:
-            log.info("not published again: %s", error)
-        except PipelineError as error:
-            refused.append(f"{later}, which looks back on {day}, keeps the lists that it had: {error}")
-        else:
-            caught_up.append(later)
-    if refused:
-        done = f"published again: {', '.join(caught_up)}; " if caught_up else ""
-        raise kind("\n".join([f"{done}not published again: {len(refused)} of {len(outdated)} days", *refused]))
-    return caught_up
+
+    def rank_and_publish(later: str) -> None:
+        log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(outdated[later])))
+        for model in models:
+            if model.name in outdated[later]:
+                steps.build_model(later, model, connect, open_s3(), settings)
+        steps.publish(later, models, connect, settings, run_id=run_id)
+
+    return _each(outdated, rank_and_publish, f"which looks back on {day}, keeps the lists that it had")
 
 
 def run_late(
@@ -136,55 +122,96 @@ def run_late(
     *,
     run_id: str,
 ) -> list[str]:
-    """Runs again what is loaded of the `late_days` days before the day, where something was delivered since.
+    """Runs again, of the `late_days` days before the day, those of which something was delivered since they were
+    loaded, or since their runs were refused: a day that failed, because its logs came after the last retry, is found.
 
-    A day that has a delivery of its own is looked at on S3, by its objects' ETags. Of one object for all days the load
-    of the day has counted how many lines the day before has now.
+    What a day has to itself is looked at on S3, by its objects' ETags. Of one object for all days the load of the day
+    has counted how many lines the day before has now.
 
-    Returns the days that it ran. One that can not be published stays as it is, and is told as an error: the day itself
-    is published, and must not fail for it; the next nights try again.
+    Returns the days that it ran. Raises in the end as `_each` does. A day is told once: it is run again when
+    something else is delivered, or when waiting alone may have cured it. One that was not published, and is not there
+    yet, has been told by its own run.
     """
-    run = []
     s3 = cache(open_s3)
-    for late, why in _came_late(day, connect, s3, settings).items():
-        log.warning("%s: running it again: %s", late, why)
+    late = _came_late(day, connect, s3, settings)
+
+    def load_and_publish(earlier: str) -> None:
+        is_published, why = late[earlier]
+        log.warning("%s: running it again: %s", earlier, why)
         try:
-            steps.filter_events(late, connect, s3(), settings, run_id=run_id)
-            for model in models:
-                steps.build_model(late, model, connect, s3(), settings)
-            steps.publish(late, models, connect, settings, run_id=run_id)
-            catch_up(late, models, connect, s3, settings, run_id=run_id)
+            steps.filter_events(earlier, connect, s3(), settings, run_id=run_id)
+        except Incomplete as error:
+            if not is_published:
+                raise
+            raise PipelineError(str(error)) from error
+        for model in models:
+            steps.build_model(earlier, model, connect, s3(), settings)
+        steps.publish(earlier, models, connect, settings, run_id=run_id)
+        try:
+            catch_up(earlier, models, connect, s3, settings, run_id=run_id)
         except PipelineError as error:
-            log.error("%s: came late and is not published: %s", late, error)
+            raise type(error)(f"it is published; after that:\n{error}") from error
+
+    return _each(late, load_and_publish, "of which something came late, is not published again")
+
+
+def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> list[str]:
+    """Runs it for every day, oldest first, whatever becomes of the others; returns the days that it published.
+
+    Who runs or withdraws a day at the same time decides what becomes of it: that is no fault. Raises in the end
+    PipelineError that says of the others why not; Locked when a lock was not to be had.
+    """
+    published, refused = [], []
+    kind: type[PipelineError] = PipelineError
+    for day in sorted(days_again):
+        try:
+            run(day)
+        except (NotYet, Withdrawn) as error:
+            if not isinstance(error, Locked):
+                log.warning("%s, %s: %s", day, which, error)
+                continue
+            refused.append(f"{day}, {which}: {error}")
+            kind = Locked
+        except PipelineError as error:
+            refused.append(f"{day}, {which}: {error}")
         else:
-            run.append(late)
-    return run
+            published.append(day)
+    if refused:
+        done = f"published again: {', '.join(published)}; " if published else ""
+        of = len(published) + len(refused)
+        raise kind("\n".join([f"{done}refused: {len(refused)} of {of} days", *refused]))
+    return published
 
 
-def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Settings) -> dict[str, str]:
-    """The days of which something came late, oldest first, and what it is."""
+def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Settings) -> dict[str, tuple[bool, str]]:
+    """The days of which something came late: are they published, and what it is."""
     daily = settings.daily()
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.run(cursor, "queries/loads_to_look_at", ds=day, late_days=settings.late_days, daily=daily)
-        loaded = {late: {tuple(row[1:]) for row in rows} for late, rows in groupby(cursor, key=itemgetter(0))}
+        warehouse.run(cursor, "queries/days_to_look_at", ds=day, late_days=settings.late_days, daily=daily)
+        looked_at = cursor.fetchall()
         warehouse.run(cursor, "queries/lines_that_came_late", ds=day, daily=daily)
         counted = cursor.fetchall()
     found = {}
-    for late, then in loaded.items():
-        for source, uri in settings.sources(late).items():
-            if source not in daily:
-                continue
-            try:
-                now = deliveries.find(s3(), uri, settings.complete_marker)
-            except PipelineError as error:
-                log.warning("%s: not looked at again: %s", late, error)
-                continue
-            if new := [item.uri for item in now if (source, item.uri, item.etag, item.size) not in then]:
-                found[late] = f"delivered since it was loaded: {', '.join(new[:3])} ({len(new):,} objects)"
+    for earlier, is_published, known in looked_at:
+        sources = settings.sources(earlier)
+        try:
+            now = {
+                source: deliveries.find(s3(), uri, settings.complete_marker)
+                for source, uri in sources.items()
+                if source in daily or not is_published
+            }
+        except NotYet as error:
+            log.info("%s: nothing came late: %s", earlier, error)
+            continue
+        except PipelineError as error:
+            found[earlier] = is_published, str(error)  # which its run says again, and is told
+            continue
+        if new := [item.uri for source in now for item in now[source] if [source, item.uri, item.etag] not in known]:
+            found[earlier] = is_published, f"delivered since: {', '.join(new[:3])} ({len(new):,} objects)"
     for source, lines_now, lines_then in counted if settings.late_days else ():
         why = f"{source} has {lines_now:,} lines of it, and had {lines_then:,} when it was loaded"
-        found.setdefault(days.before(day), why)
-    return dict(sorted(found.items()))
+        found.setdefault(days.before(day), (True, why))
+    return found
 
 
 def write_published(day: str, connect: Connect, open_s3: Callable[[], Any], settings: Settings) -> None:

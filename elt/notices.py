@@ -11,7 +11,7 @@ from airflow.sdk import BaseNotifier
 SUBJECT = "{{ dag.dag_id }} {{ ds }}: {{ ti.task_id }} failed"
 MESSAGE = (
     "Day: {{ ds }}\nTask: {{ ti.task_id }}, try {{ ti.try_number }}\n\n{{ exception }}\n\n"
-    "Log: {{ ti.log_url }}\nReaders have the lists that they had."
+    "Log: {{ ti.log_url }}\nReaders have the lists that they had, if it does not say that the day is published."
 )
 
 

@@ -6,9 +6,9 @@ leaves what others read as it was.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from tempfile import TemporaryFile
 from typing import Any
@@ -21,7 +21,7 @@ from psycopg2.extras import Json
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload, unload_repeated
-from elt.errors import NotYet, PipelineError, Withdrawn
+from elt.errors import Incomplete, NotYet, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -67,15 +67,15 @@ def filter_events(
     began = time.monotonic()
     version = f"{sql.filter_version()} {settings.log_date_format}"
     share = settings.max_rejected_share
+    delivered: dict[str, list[objects.SourceObject]] = {}
     with ExitStack() as stack:
         conn = stack.enter_context(warehouse.session(connect))
         warehouse.lock_day(conn, day)
-        # Under the lock: a run that waited would load what it had listed over what was loaded meanwhile.
-        delivered = {
-            source: deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
-            for source, uri in settings.sources(day).items()
-        }
         cursor = conn.cursor()
+        stack.enter_context(_refusal_kept(cursor, day, delivered, run_id))
+        # Under the lock: a run that waited would load what it had listed over what was loaded meanwhile.
+        for source, uri in settings.sources(day).items():
+            delivered[source] = deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
         cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
         written = [settings.intermediate(day, source) for source in LOGS]
         if not reload and _is_loaded(cursor, day, delivered, version, s3, written):
@@ -123,7 +123,7 @@ def filter_events(
         warehouse.audit(cursor, "load", ds=day, run_id=run_id, **limits)
         warehouse.run(cursor, "queries/logs_without_the_day", ds=day)
         if late := cursor.fetchall():
-            raise NotYet(
+            raise Incomplete(
                 f"no line of {day} yet in: "
                 + "; ".join(
                     f"{source} ({', '.join(item.uri for item in delivered[source][:3])}: {lines} lines, "
@@ -288,13 +288,30 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         conn.commit()
 
 
+@contextmanager
+def _refusal_kept(
+    cursor: Cursor, day: str, delivered: dict[str, list[objects.SourceObject]], run_id: str
+) -> Iterator[None]:
+    """Keeps why the day could not be loaded, and from what: so that a later night knows that something came since."""
+    try:
+        yield
+    except PipelineError as error:
+        cursor.connection.rollback()
+        # Waiting alone may cure it: then whatever is there is reason enough to try again.
+        passing = isinstance(error, NotYet) and not isinstance(error, Incomplete)
+        seen = [] if passing else [(source, item.uri, item.etag) for source in delivered for item in delivered[source]]
+        warehouse.run(cursor, "staging/refused_loads", ds=day, run_id=run_id, why=str(error), objects=Json(seen))
+        cursor.connection.commit()
+        raise
+
+
 def _check_arrival(cursor: Cursor, day: str, settings: Settings, run_id: str) -> None:
-    """Raises NotYet when what arrived looks like a part of the day: the rest may still come."""
+    """Raises Incomplete when what arrived looks like a part of the day: the rest may still come."""
     drops = {"max_volume_drop": settings.max_volume_drop, "max_silent_advertisers": settings.max_silent_advertisers}
     try:
         warehouse.audit(cursor, "arrival", ds=day, run_id=run_id, **drops)
     except PipelineError as error:
-        raise NotYet(
+        raise Incomplete(
             f"{error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"
         ) from None
 

@@ -6,13 +6,16 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 
 import pytest
 from conftest import Night, as_csv
 
+from elt import withdrawals
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT
+from elt.warehouse import lock_day
 from local.sample import ad_events, make_world, view_events
 
 pytestmark = pytest.mark.model_blind
@@ -302,10 +305,8 @@ def test_what_comes_late_is_found_by_the_next_night_and_its_day_is_run_again(dai
     assert (WORLD.active[0], 1, "late", 500) in daily.top_product(days[0])
 
 
-def test_a_late_day_that_can_not_be_published_stays_and_does_not_stop_the_night(
-    daily: Night, caplog: pytest.LogCaptureFixture
-) -> None:
-    first, second, third = (str(FIRST + timedelta(n)) for n in range(3))
+def test_a_late_day_that_can_not_be_published_stays_and_is_told_once_when_all_else_is_done(daily: Night) -> None:
+    first, second, third, fourth = (str(FIRST + timedelta(n)) for n in range(4))
     arrive(daily, FIRST, 300)
     daily.run(first)
     arrive(daily, FIRST + timedelta(1), 300)
@@ -314,19 +315,112 @@ def test_a_late_day_that_can_not_be_published_stays_and_does_not_stop_the_night(
     daily.put(f"{first}/ads_views/late", "nonsense\n")
     daily.put(f"{second}/ads_views/late", HEADERS["ads_views"])
     arrive(daily, FIRST + timedelta(2), 300)
-    assert daily.run(third) != []
-    assert (
-        f"{first}: came late and is not published: s3://{daily.bucket}/{first}/ads_views/late: no column" in caplog.text
+    with pytest.raises(PipelineError) as told:
+        daily.run(third)
+    assert str(told.value).startswith(
+        f"{third} is published; after that:\nrefused: 1 of 1 days\n{first}, of which something came late, is not "
+        f"published again: s3://{daily.bucket}/{first}/ads_views/late: no column"
     )
+    assert not isinstance(told.value, NotYet), "a retry would fail the same way"
+    assert daily.top_product(third) != []
+    assert daily.object(f"intermediate/published/date={third}/TopCTR.csv.gz")
     assert daily.lists(first) == lists
     assert daily.top_product(second) == [], "never published: nobody asked for it"
-    caplog.clear()
+    assert daily.run(third) == [], "it was told; nothing has come since"
+    daily.put(f"{first}/ads_views/late", HEADERS["ads_views"] + f"{WORLD.active[0]},late,click,{first}\n" * 9)
+    arrive(daily, FIRST + timedelta(3), 300)
+    daily.run(fourth)
+    assert daily.accounting("ads_views", first)["delivered"] == 309
     for log in HEADERS:
         for key in ("part-0", "part-1", "part-2", "late"):
             daily.s3.delete_object(Bucket=daily.bucket, Key=f"{first}/{log}/{key}")
+    stood = loads(daily)
+    daily.run(fourth)
+    assert loads(daily) == stood, "what is deleted after a while did not come late"
+
+
+def test_a_late_day_that_looks_like_a_part_is_told(daily: Night) -> None:
+    """It was published; of one of its objects a tenth came again."""
+    day = a_week(daily)
+    arrive(daily, day, 100)
+    daily.run(str(day))
+    lists = daily.lists(str(day))
+    arrive(daily, day, 10)
+    arrive(daily, day + timedelta(1), 100)
+    with pytest.raises(PipelineError, match=rf"{day}, of which something came late, .*\n.*the_day_is_whole.*\n.*=10,"):
+        daily.run(str(day + timedelta(1)))
+    assert daily.lists(str(day)) == lists
+
+
+def test_a_day_that_failed_for_good_is_run_when_its_logs_come(daily: Night) -> None:
+    """Never published. Its logs came hours after the last retry, and nobody looks at that night any more."""
+    missing, first, second, third = (str(FIRST + timedelta(n)) for n in range(4))
+    with pytest.raises(NotYet, match="no object under this prefix yet"):
+        daily.load(missing)
+    arrive(daily, FIRST + timedelta(1), 300)
+    daily.run(first)
+    assert daily.top_product(missing) == [], "there is nothing of it yet"
+    arrive(daily, FIRST, 300)
+    daily.put(f"{missing}/ads_views/part-1", "nonsense\n")
+    arrive(daily, FIRST + timedelta(2), 300)
+    with pytest.raises(PipelineError, match=rf"{missing}, of which something came late.*part-1: no column"):
+        daily.run(second)
+    assert daily.run(second) == [], "told once"
+    arrive(daily, FIRST, 300)
+    arrive(daily, FIRST + timedelta(3), 300)
     daily.run(third)
-    assert "came late" not in caplog.text, "what is deleted after a while did not come late"
-    assert daily.lists(first) == lists
+    assert [daily.accounting(log, missing)["delivered"] for log in HEADERS] == [300, 300]
+    assert daily.top_product(missing) != []
+    assert daily.warehouse.rows("TABLE marts.outdated_lists") == []
+
+
+def test_a_day_that_an_audit_holds_or_somebody_withdrew_or_is_loading_is_left_alone(
+    daily: Night, caplog: pytest.LogCaptureFixture
+) -> None:
+    day = a_week(daily)
+    arrive(daily, day, 10)
+    with pytest.raises(NotYet, match="the_day_is_whole"):
+        daily.load(str(day))
+    for n in (1, 2):
+        arrive(daily, day + timedelta(n), 100)
+    daily.run(str(day + timedelta(1)))
+    assert "running it again" not in caplog.text, "it is what it was when it was held"
+    arrive(daily, day, 100)
+    with closing(daily.warehouse.connect()) as somebody:
+        lock_day(somebody, str(day))
+        daily.run(str(day + timedelta(2)))
+    assert daily.top_product(str(day)) == []
+    assert "running it again" not in caplog.text
+    daily.run(str(day + timedelta(2)))
+    assert daily.top_product(str(day)) != []
+    withdrawals.withdraw(str(day), daily.warehouse.connect, why="test", by="test")
+    daily.put(f"{day}/ads_views/part-1", "nonsense\n")
+    with pytest.raises(PipelineError, match="no column"):
+        daily.load(str(day))
+    arrive(daily, day, 120)
+    daily.run(str(day + timedelta(2)))
+    assert daily.top_product(str(day)) == []
+
+
+def test_a_day_that_came_a_night_late_into_one_object_for_all_days_is_run_then(night: Night) -> None:
+    first, second, third = (str(FIRST + timedelta(n)) for n in range(3))
+
+    def deliver(*days: str) -> None:
+        ads = [("ACME", "p", kind, day) for day in days for kind in ("click", "impression")]
+        night.deliver(["ACME"], [("ACME", "p", day) for day in days], ads)
+
+    deliver(third)
+    with pytest.raises(NotYet, match=f"no line of {first} yet"):
+        night.load(first)
+    deliver(second)
+    night.run(second)
+    assert night.top_product(first) == []
+    deliver(first, second, third)
+    night.run(third)
+    assert night.top_product(first) == [], "of the day before it is told apart, of days before that it is not"
+    night.load(second, reload=True)
+    night.run(second)
+    assert night.top_product(first) != []
 
 
 def test_lines_that_come_late_into_one_object_for_all_days_run_their_day_again(night: Night) -> None:

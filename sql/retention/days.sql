@@ -62,6 +62,11 @@ WHERE loads.date = any(array(SELECT expired.date FROM pg_temp.expired));
 DELETE FROM staging.step_times
 WHERE step_times.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
+DELETE FROM staging.refused_loads
+WHERE
+    refused_loads.date = any(array(SELECT expired.date FROM pg_temp.expired))
+    OR refused_loads.date < current_date - %(keep_days)s::integer;
+
 DELETE FROM marts.withdrawals
 WHERE withdrawals.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
