@@ -53,8 +53,8 @@ with DAG(
     2. One task a file in `sql/models` (**TopCTR**, **TopProduct**, ...) ranks the products.
     3. **DBWriting** replaces the day's lists in one transaction, if every audit in `sql/audits` holds. Then it ranks
        again the published lists of later days that look back on this one, runs again the days before of which something
-       came late, and deletes what is older than is kept. Should one of those fail, it fails in the end: its message says
-       that the day is published.
+       came late, and deletes what is older than is kept. Should one of those fail, it fails in the end: its message
+       says that the day is published.
 
     Running a day again is safe and changes nothing unless the logs or the SQL changed. Any past days:
     `airflow backfill create --dag-id recommendations --from-date 2024-11-20 --to-date 2024-11-27`, or by hand, one day:
