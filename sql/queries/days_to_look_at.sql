@@ -11,8 +11,8 @@ SELECT
 FROM (
     SELECT
         %(ds)s::date - earlier.days AS date,
-        EXISTS (
-            SELECT 1
+        (
+            SELECT count(*) > 0
             FROM marts.publications
             WHERE publications.date = %(ds)s::date - earlier.days
         ) AS is_published
@@ -23,14 +23,13 @@ LEFT JOIN staging.refused_loads
     ON
         looked_at.date = refused_loads.date
         AND refused_loads.refused_at > coalesce(loads.loaded_at, '-infinity')
-LEFT JOIN LATERAL (
-    SELECT
-        jsonb_agg(jsonb_build_array(source_objects.source, source_objects.uri, source_objects.etag)) AS objects
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_array(source_objects.source, source_objects.uri, source_objects.etag)) AS objects
     FROM staging.source_objects
     WHERE
         looked_at.is_published
         AND source_objects.date = looked_at.date
-) AS stands_on ON true
+) AS stands_on
 WHERE
     (
         looked_at.is_published
