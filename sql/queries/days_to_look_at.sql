@@ -7,7 +7,16 @@
 SELECT
     looked_at.date::text AS day,
     looked_at.is_published,
-    coalesce(stands_on.objects, '[]') || coalesce(refused_loads.objects, '[]') AS objects
+    coalesce(
+        (
+            SELECT jsonb_agg(jsonb_build_array(source_objects.source, source_objects.uri, source_objects.etag))
+            FROM staging.source_objects
+            WHERE
+                looked_at.is_published
+                AND source_objects.date = looked_at.date
+        ),
+        '[]'
+    ) || coalesce(refused_loads.objects, '[]') AS objects
 FROM (
     SELECT
         %(ds)s::date - earlier.days AS date,
@@ -23,13 +32,6 @@ LEFT JOIN staging.refused_loads
     ON
         looked_at.date = refused_loads.date
         AND refused_loads.refused_at > coalesce(loads.loaded_at, '-infinity')
-CROSS JOIN LATERAL (
-    SELECT jsonb_agg(jsonb_build_array(source_objects.source, source_objects.uri, source_objects.etag)) AS objects
-    FROM staging.source_objects
-    WHERE
-        looked_at.is_published
-        AND source_objects.date = looked_at.date
-) AS stands_on
 WHERE
     (
         looked_at.is_published
