@@ -11,6 +11,8 @@ uvicorn.run(
     host="0.0.0.0",
     port=int(os.environ.get("PORT", "8080")),
     server_header=False,
+    # Whose word is taken for where a request comes from: a proxy before it, by address or network.
+    forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
     # No log line a request: it would cost as much as the answer. /metrics counts them.
     access_log=False,
     timeout_keep_alive=Settings().keep_alive,

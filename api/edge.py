@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from functools import cache
 from itertools import chain
@@ -9,10 +10,12 @@ from time import perf_counter
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter as Count
+from prometheus_client import Histogram
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from api.access import READER, Access, caching
 from api.asked import LONGEST_ID, the_id, with_slashes_of_ids
 from api.memory import Answer, Headers, Memory, understands_gzip
 from api.problems import problem
@@ -32,6 +35,9 @@ ID = rf"[^/\x00]{{1,{LONGEST_ID}}}"
 MOST_AT_ONCE = 100
 """Requests that need the warehouse at one time. More would only wait longer for the same connections: 503 at once."""
 
+MOST_OF_ONE = MOST_AT_ONCE // 2
+"""Of those, the requests of one client: 429 at once, so that there is room for others."""
+
 FOR_NOW = "public, max-age=0, stale-if-error=86400"
 """Whoever has it asks whether it is still so, which costs a 304. Only when no answer comes, or an error, may a cache
 between give what it has: as this program itself does while the warehouse is away, it is better than nothing."""
@@ -46,7 +52,7 @@ CONTENT_OF_OURS = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 )
-WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/docs", "/assets/")
+WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/docs", "/assets/", "/login", "/logout")
 """How the paths begin whose answers need no warehouse."""
 
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
@@ -55,7 +61,7 @@ AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"'
 NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
 
 SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
-KEPT = Counter("http_answers_kept", "Answers taken into memory; the others were given from it", ["route"])
+KEPT = Count("http_answers_kept", "Answers taken into memory; the others were given from it", ["route"])
 _served, _kept = cache(SERVED.labels), cache(KEPT.labels)
 
 
@@ -65,7 +71,7 @@ class Published(Response):
     media_type = "application/json"
 
     def __init__(self, body: str, version: int, lasting: bool = False) -> None:
-        super().__init__(body, headers={"Cache-Control": FOR_GOOD if lasting else FOR_NOW})
+        super().__init__(body, headers=caching(FOR_GOOD if lasting else FOR_NOW))
         self.version = version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +79,8 @@ class Published(Response):
 
 
 class Edge:
-    """The application around the routes. `state.memory` of theirs is what it keeps their answers in.
+    """The application around the routes. Their `state.memory` is what it keeps their answers in, their `state.access`
+    says who may ask, if not everybody.
 
     An endpoint in `quick` is called straight with the ids that stand in its path, when there is no query string. All
     else is FastAPI's, whose routing, validating and wrapping cost several times what such an answer does.
@@ -86,7 +93,8 @@ class Edge:
             for route in routes.routes
             if isinstance(route, APIRoute) and route.endpoint in quick
         ]
-        self.at_once = 0
+        self.at_once: Counter[str] = Counter()
+        """Requests that need the warehouse now, by client."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,8 +102,8 @@ class Edge:
         started = perf_counter()
         method = scope["method"]
         path = with_slashes_of_ids(scope["path"], scope["raw_path"]).rstrip("/") or "/"
-        key = (path, scope["query_string"])
         memory: Memory = self.routes.state.memory
+        access: Access | None = self.routes.state.access
         headers = dict(scope["headers"])
         status, route = 500, "none"
 
@@ -108,9 +116,14 @@ class Edge:
             await send(message)
 
         try:
-            if refused := _refused(scope, headers) or await _body_refused(headers, receive):
+            refused = _refused(scope, headers) or await _body_refused(headers, receive)
+            if not refused and access:
+                refused = await access.refuse(scope, path, headers)
+            if refused:
                 status = refused.status_code
                 return await _safe(refused)(scope, receive, send)
+            reader = READER.get()
+            key = (reader.scope + path if reader else path, scope["query_string"])
             answer, confirmed = None, True
             if method in ("GET", "HEAD") and (answer := memory.leased(key)) is None:
                 answer, confirmed = await memory.confirmed(key)
@@ -128,16 +141,26 @@ class Edge:
 
     async def _made(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """What the application makes of published lists, ready to be kept; None: it was something else, and is sent."""
-        needs_warehouse = not scope["path"].startswith(WITHOUT_WAREHOUSE)
-        if needs_warehouse and self.at_once >= MOST_AT_ONCE:
+        if scope["path"].startswith(WITHOUT_WAREHOUSE):
+            await self.routes(scope, receive, send)
+            return None
+        client = _client(scope)
+        if self.at_once[client] >= MOST_OF_ONE:
+            await problem(429, f"{MOST_OF_ONE} requests of yours are under way; ask again when they are answered")(
+                scope, receive, send
+            )
+            return None
+        if self.at_once.total() >= MOST_AT_ONCE:
             await problem(503, "too many requests at once")(scope, receive, send)
             return None
-        self.at_once += needs_warehouse
+        self.at_once[client] += 1
         try:
             quick = self._quick(scope)
             await (await quick if quick else self.routes)(scope, receive, send)
         finally:
-            self.at_once -= needs_warehouse
+            self.at_once[client] -= 1
+            if not self.at_once[client]:
+                del self.at_once[client]
         if (published := scope.get("published")) is None:
             return None
         return Answer(published.body, _safe(published).raw_headers, published.version, _route(scope))
@@ -176,6 +199,13 @@ async def _body_refused(headers: dict[bytes, bytes], receive: Receive) -> Respon
     if message.get("body") or message.get("more_body"):
         return problem(413, "a body of unknown size; leave it out")
     return None
+
+
+def _client(scope: Scope) -> str:
+    """Whose request it is: the key's, or that of the address (behind proxies that are trusted, the one they name)."""
+    if reader := READER.get():
+        return reader.name
+    return str(scope["client"][0]) if scope.get("client") else ""
 
 
 def _is_page(message: Message) -> bool:

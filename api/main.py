@@ -16,11 +16,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import VERSION, schema
+from api.access import Access, describe, may_see, sign_in, visible
 from api.asked import LONGEST_ID, AdvertiserId, Day, ModelName, nothing_else
 from api.database import Batch, Database, Row, Unavailable
 from api.edge import Edge, Published
 from api.memory import Memory
-from api.pages import FOLDER, pages
+from api.pages import FOLDER, pages, templates
 from api.problems import PROBLEM, problem, what_is_wrong
 from api.settings import Settings
 
@@ -33,6 +34,8 @@ async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     api.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
     api.state.memory = memory = Memory(database.lease, Unavailable, settings.memory_mb * 1_000_000)
     database.on_another_server = memory.doubt
+    keys = settings.api_access == "keys"
+    api.state.access = Access(partial(database.fetch_all, "keys"), memory) if keys else None
     yield
     database.close()
 
@@ -74,7 +77,7 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Matc
 )
 async def recommendations(advertiser_id: AdvertiserId, model: ModelName, date: Day = None) -> Response:
     """The products to show, best first: of the newest published day, or of `date`."""
-    return await _answer(api.state.lists.fetch(advertiser_id, model, date), advertiser_id, model, date)
+    return await _answer(api.state.lists.fetch(visible(advertiser_id), model, date), advertiser_id, model, date)
 
 
 @api.get(
@@ -96,7 +99,7 @@ async def default_list(advertiser_id: AdvertiserId, date: Day = None) -> Respons
 )
 async def history(advertiser_id: AdvertiserId, date: Day = None) -> Response:
     """The lists of every model on the 7 days that end with the newest published day, or with `date`, newest first."""
-    found = api.state.database.fetch("history", advertiser_id=advertiser_id, date=date)
+    found = api.state.database.fetch("history", advertiser_id=visible(advertiser_id), date=date)
     return await _answer(found, advertiser_id, date=date)
 
 
@@ -111,7 +114,9 @@ async def stats(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
     """Advertisers, events, how much lists vary, how far models agree, and what became of the lists the day after."""
-    return await _answer(api.state.database.fetch("stats", limit=limit, date=date), date=date)
+    if (seen := may_see()) is None:
+        return await _answer(api.state.database.fetch("stats", limit=limit, date=date), date=date)
+    return await _answer(api.state.database.fetch("stats_of_some", limit=limit, date=date, seen=seen), date=date)
 
 
 @api.get(
@@ -122,7 +127,7 @@ async def stats(
 )
 async def stats_advertiser(advertiser_id: AdvertiserId, date: Day = None) -> Response:
     """The same for one advertiser, active on the newest published day, or on `date`."""
-    found = api.state.database.fetch("stats_advertiser", advertiser_id=advertiser_id, date=date)
+    found = api.state.database.fetch("stats_advertiser", advertiser_id=visible(advertiser_id), date=date)
     return await _answer(found, advertiser_id, date=date)
 
 
@@ -143,7 +148,9 @@ async def advertisers(
     ] = "",
 ) -> Response:
     """Who was active on the newest published day, or on `date`, with the events of the day, in order of the id."""
-    return await _answer(api.state.database.fetch("advertisers", date=date, limit=limit, after=after), date=date)
+    return await _answer(
+        api.state.database.fetch("advertisers", date=date, limit=limit, after=after, seen=may_see()), date=date
+    )
 
 
 @api.get(
@@ -154,7 +161,7 @@ async def advertisers(
 )
 async def models(date: Day = None) -> Response:
     """Which models have lists on the newest published day, or on `date`, and which SQL made them."""
-    return await _answer(api.state.database.fetch("models", date=date), date=date)
+    return await _answer(api.state.database.fetch("models", date=date, seen=may_see()), date=date)
 
 
 @api.get("/health/live", response_model=schema.Live, summary="Does the process answer?")
@@ -182,6 +189,10 @@ async def metrics(request: Request) -> Response:
 
 
 api.include_router(pages)
+if settings.api_access == "keys":
+    api.include_router(sign_in)
+    templates.globals["keys"] = True
+    describe(api)
 
 
 class _Revalidated(StaticFiles):
@@ -207,7 +218,8 @@ async def _answer(
     try:
         if row := await found:
             return Published(*row)
-        return problem(404, await what_is_wrong(api.state.database, advertiser_id, model, date))
+        seen = visible(advertiser_id) is not None
+        return problem(404, await what_is_wrong(api.state.database, advertiser_id, model, date, visible=seen))
     except Unavailable as error:
         return problem(503, str(error))
 
@@ -243,6 +255,6 @@ if settings.cors_origins:
         app,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD"],
-        allow_headers=["If-None-Match", "X-Request-Id"],
+        allow_headers=["Authorization", "If-None-Match", "X-API-Key", "X-Request-Id"],
         expose_headers=["ETag", "Retry-After", "X-Request-Id"],
     )

@@ -82,7 +82,10 @@ class Memory:
         self._ask, self._unavailable, self._limit = ask, unavailable, limit
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
         self._bytes = 0
-        self._version: int | None = None
+        self.version: int | None = None
+        """What the answers were made from."""
+        self.heard = 0.0
+        """When the warehouse said last what is current (monotonic seconds)."""
         self._leased_until = self._renew_after = self._retry_at = self._begun = 0.0
         self._away = False
         self._running: asyncio.Task[None] | None = None
@@ -105,8 +108,12 @@ class Memory:
         """
         if key not in self._answers:
             return None, True
-        current = await self._confirm()
+        current = await self.confirm()
         return self._answers.get(key), current
+
+    def is_leased(self, version: int | None) -> bool:
+        """Does a lease say that the version is the current one?"""
+        return version == self.version and monotonic() < self._leased_until
 
     def keep(self, key: Key, answer: Answer) -> None:
         """Keeps an answer made from the version that is kept.
@@ -116,9 +123,9 @@ class Memory:
         """
         if _size(key, answer) > self._limit:
             return
-        if self._version is None:
-            self._version = answer.version
-        elif answer.version != self._version:
+        if self.version is None:
+            self.version = answer.version
+        elif answer.version != self.version:
             if self._running is None and monotonic() >= max(self._leased_until, self._retry_at):
                 self._start()
             return
@@ -136,9 +143,9 @@ class Memory:
     def _become(self, version: int) -> None:
         self._answers.clear()
         self._bytes = 0
-        self._version = version
+        self.version = version
 
-    async def _confirm(self) -> bool:
+    async def confirm(self) -> bool:
         """Asks the warehouse, beginning now. One that hangs is waited for PATIENCE, then it is away.
 
         While it is away nobody waits longer than for the try that is due, and that no longer than PATIENCE.
@@ -180,8 +187,8 @@ class Memory:
             return
         finally:
             self._running = None
-        self._away = False
-        if version != self._version:
+        self._away, self.heard = False, begun
+        if version != self.version:
             self._become(version)
         if granted:
             self._leased_until, self._renew_after = begun + seconds, begun + seconds / 2

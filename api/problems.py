@@ -12,19 +12,21 @@ from api.database import Database
 PROBLEM = "application/problem+json"
 
 RETRY_AFTER = {"Retry-After": "2"}
-"""Header of every 503: the seconds after which to ask again."""
+"""Header of every 503 and 429: the seconds after which to ask again."""
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
     """The response for an error, which no cache keeps; `more` are further members of the problem."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    said = {"Cache-Control": "no-store", **(RETRY_AFTER if status == 503 else {}), **(headers or {})}
+    said = {"Cache-Control": "no-store", **(RETRY_AFTER if status in (429, 503) else {}), **(headers or {})}
     return JSONResponse(body, status, said, PROBLEM)
 
 
-async def what_is_wrong(database: Database, advertiser_id: str | None, model: str | None, date: Date | None) -> str:
-    """Why there is no answer, and what would have one."""
-    row = await database.fetch("what_exists", advertiser_id=advertiser_id)
+async def what_is_wrong(
+    database: Database, advertiser_id: str | None, model: str | None, date: Date | None, *, visible: bool = True
+) -> str:
+    """Why there is no answer, and what would have one. An advertiser that is not `visible` is one that there is not."""
+    row = await database.fetch("what_exists", advertiser_id=advertiser_id if visible else None)
     assert row is not None
     models, first_day, last_day, last_active = row
     day = str(date or last_day)

@@ -1,5 +1,7 @@
 """The settings of the API, from the environment. The one place that says what each means."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,6 +25,8 @@ class Settings(BaseSettings):
     """Answers kept in memory, MB, a process; 0 keeps none."""
     default_model: str = "Recommended"
     """The model whose list is the answer when a request names none."""
+    api_access: Literal["open", "keys"] = "open"
+    """`keys`: who asks has a key, made by `python -m elt key create`; `open`: everybody may read everything."""
     cors_origins: list[str] = []
     """Origins (JSON list) whose pages may call the API from a browser; `["*"]` for all."""
     keep_alive: int = Field(default=75, ge=1)

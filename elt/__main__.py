@@ -13,7 +13,7 @@ import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
-from elt import following, hiding, preview, sql, warehouse, withdrawals
+from elt import following, hiding, keys, preview, sql, warehouse, withdrawals
 from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
@@ -49,6 +49,7 @@ def main() -> int:
         _add_hide,
         _add_unhide,
         _add_preview,
+        _add_key,
     ):
         add(commands)
     arguments = parser.parse_args()
@@ -281,6 +282,59 @@ def _set_password(arguments: Arguments) -> None:
         raise PipelineError("the password is empty; nothing was changed")
     set_password(_url(OWNER), role, secret, arguments.member_of)
     print(f"{role} has a new password")
+
+
+def _add_key(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "key",
+        help="make, list and revoke the keys that the API is asked with, where API_ACCESS=keys",
+        description="Keys of the API. DATABASE_URL is that of the warehouse's owner. What is done is in force for "
+        "every worker when the command returns.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser(
+        "create",
+        help="make a key; it is printed once and kept by nobody",
+        description="Prints the key, which can not be had again: only its hash is stored.",
+    )
+    create.add_argument("name", metavar="NAME", help="what it is called, for ever: 1 to 64 letters, digits, . _ -")
+    create.add_argument(
+        "--advertiser",
+        dest="advertisers",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="an advertiser that it may read, and no others; may be repeated. Without it: everything",
+    )
+    create.add_argument("--expires", help="the day, UTC, from whose beginning on it is refused", **DAY)
+    create.set_defaults(run=_create_key)
+    actions.add_parser("list", help="all keys, a line each: name, what it reads, made on, state").set_defaults(
+        run=_list_keys
+    )
+    revoke = actions.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("name", metavar="NAME")
+    revoke.set_defaults(run=_revoke_key)
+
+
+def _create_key(arguments: Arguments) -> None:
+    connect = warehouse.opens(_url(OWNER))
+    key, unknown = keys.create(arguments.name, arguments.advertisers, arguments.expires, connect)
+    for advertiser in unknown:
+        print(f"no published day has an advertiser {advertiser!r} on its active list, yet", file=sys.stderr)
+    print(f"the key {arguments.name} is in force; it is shown this once", file=sys.stderr)
+    print(key)
+
+
+def _list_keys(_: Arguments) -> None:
+    for name, reads, made, state in keys.listed(warehouse.opens(_url(OWNER))):
+        print(f"{name:<24} {made}  {state:<22}  reads {reads}")
+
+
+def _revoke_key(arguments: Arguments) -> None:
+    changed = keys.revoke(arguments.name, warehouse.opens(_url(OWNER)))
+    print(
+        f"the key {arguments.name} {'is refused from now on' if changed else 'was revoked before; nothing was changed'}"
+    )
 
 
 def _url(whom: str = "recommendations_pipeline") -> str:

@@ -62,7 +62,11 @@ def test_what_is_in_memory_needs_no_place_among_those_who_wait_for_the_warehouse
     ):
         known = http.get(LIST)
         holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
-        asked = [pool.submit(http.get, f"/history/ACME?{'&' * number}") for number in range(150)]
+        clients = [{"x-forwarded-for": f"192.0.2.{number}"} for number in range(150)]
+        asked = [
+            pool.submit(http.get, f"/history/ACME?{'&' * number}", headers=client)
+            for number, client in enumerate(clients)
+        ]
         wait_until(lambda: sum(one.done() for one in asked) == 50)
         for _ in range(20):
             answer = http.get(LIST)
@@ -263,7 +267,7 @@ def switched(s3: Any, bucket: str, tmp_path: Path) -> Iterator[tuple[Night, Addr
 def dates(http: httpx.Client, number: int) -> list[str]:
     """Of an answer that may be in memory, and of four at the same time that are not."""
     with ThreadPoolExecutor(4) as pool:
-        asked = list(pool.map(lambda n: http.get(f"/history/ACME?{'&' * (4 * number + n)}").json()["to"], range(4)))
+        asked = list(pool.map(lambda n: http.get(f"/history/ACME?{number}&{n}").json()["to"], range(4)))
     return [*asked, http.get(LIST).json()["date"]]
 
 

@@ -1,5 +1,6 @@
 -- GET /advertisers: the active advertisers of a published day with their events, in byte order of the id, as JSON text.
--- Parameters: date, or NULL for the newest published day; limit; after, the id that the page before ended with, or ''.
+-- Parameters: date, or NULL for the newest published day; limit; after, the id that the page before ended with, or '';
+-- seen, the advertisers that the one who asks may see, or NULL for all.
 -- No row when nothing is published, or not the date.
 WITH day AS (
     SELECT max(publications.date) AS date
@@ -20,6 +21,7 @@ page AS (
         ON
             day.date = active_advertisers.date
             AND active_advertisers.advertiser_id > %(after)s::text
+            AND (%(seen)s::text[] IS NULL OR active_advertisers.advertiser_id = any(%(seen)s::text[]))
     LEFT JOIN marts.advertiser_daily
         ON
             active_advertisers.date = advertiser_daily.date
@@ -34,7 +36,9 @@ answer AS (
         (
             SELECT count(*)
             FROM marts.active_advertisers
-            WHERE active_advertisers.date = day.date
+            WHERE
+                active_advertisers.date = day.date
+                AND (%(seen)s::text[] IS NULL OR active_advertisers.advertiser_id = any(%(seen)s::text[]))
         ) AS active,
         (SELECT count(*) FROM page) AS count,
         (
