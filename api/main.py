@@ -211,13 +211,16 @@ class _Revalidated(StaticFiles):
 api.mount("/assets", _Revalidated(directory=FOLDER / "assets"))
 
 
+LOST = "rows of what was published are lost in the warehouse; the next night, or a new run of the day, brings them back"
+
+
 async def _answer(
     found: Awaitable[Row | None], advertiser_id: str | None = None, model: str | None = None, date: Date | None = None
 ) -> Response:
     """What is found: text, version and, of lists, whether it will stay; or what is wrong with what was asked for."""
     try:
         if row := await found:
-            return Published(*row)
+            return Published(*row) if row[0] else problem(503, LOST)
         seen = visible(advertiser_id) is not None
         return problem(404, await what_is_wrong(api.state.database, advertiser_id, model, date, visible=seen))
     except Unavailable as error:

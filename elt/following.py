@@ -124,6 +124,7 @@ def run_late(
 ) -> list[str]:
     """Runs again, of the `late_days` days before the day, those of which something was delivered since they were
     loaded, or since their runs were refused: a day that failed, because its logs came after the last retry, is found.
+    Ranks and publishes again those of the week before it whose lists have lost rows.
 
     What a day has to itself is looked at on S3, by its objects' ETags. Of one object for all days the load of the day
     has counted how many lines the day before has now.
@@ -133,13 +134,15 @@ def run_late(
     yet, has been told by its own run.
     """
     s3 = cache(open_s3)
-    late = _came_late(day, connect, s3, settings)
+    came_late = _came_late(day, connect, s3, settings)
+    late = _lost_rows(day, connect) | came_late
 
     def load_and_publish(earlier: str) -> None:
         is_published, why = late[earlier]
         log.warning("%s: running it again: %s", earlier, why)
         try:
-            steps.filter_events(earlier, connect, s3(), settings, run_id=run_id)
+            if earlier in came_late:
+                steps.filter_events(earlier, connect, s3(), settings, run_id=run_id)
         except Incomplete as error:
             if not is_published:
                 raise
@@ -181,6 +184,13 @@ def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> 
         of = len(published) + len(refused)
         raise kind("\n".join([f"{done}refused: {len(refused)} of {of} days", *refused]))
     return published
+
+
+def _lost_rows(day: str, connect: Connect) -> dict[str, tuple[bool, str]]:
+    """The days whose published lists have lost rows: they are published, and how many."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/lost_rows", ds=day)
+        return {earlier: (True, f"rows of it are lost: {lost}") for earlier, lost in cursor.fetchall()}
 
 
 def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Settings) -> dict[str, tuple[bool, str]]:

@@ -126,6 +126,35 @@ def test_a_change_by_hand_is_seen_at_once(published: Night, tmp_path: Path) -> N
         assert [answer.status_code for answer in answers(both)] == [404, 404]
 
 
+def test_lists_that_lost_rows_are_not_given_as_empty_and_the_next_night_brings_them_back(
+    published: Night, tmp_path: Path
+) -> None:
+    """An advertiser that never had a list of the model, as it has no impressions, has none now."""
+    active, views, ads = ordinary_logs()
+    published.deliver([*active, "NOADS"], [*views, ("NOADS", "p", DAY)], ads)
+    published.run()
+    paths = [LIST, "/recommendations/BOLT/TopCTR", "/recommendations/ACME/TopProduct", "/history/ACME", "/history/BOLT"]
+    with instances(published.warehouse.url("recommendations_api"), tmp_path) as (one, _):
+        whole = {path: one.get(path).json() for path in paths}
+        lost = "DELETE FROM marts.recommendations WHERE date = %s AND model = 'TopCTR' AND "
+        published.warehouse.rows(f"{lost} (advertiser_id = 'ACME' OR rank = 3)", DAY)
+        for path in paths:
+            answer = one.get(path)
+            if path == "/recommendations/ACME/TopProduct":
+                assert answer.json() == whole[path]
+            else:
+                assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+                assert "rows of what was published are lost" in answer.json()["detail"]
+        assert one.get("/recommendations/NOADS/TopProduct").json()["count"] == 1
+        later = "2024-11-21"
+        published.deliver(*ordinary_logs(later))
+        published.run(later)
+        assert {path: one.get(path, params={"date": DAY}).json() for path in paths[:3]} == {
+            path: whole[path] for path in paths[:3]
+        }
+        assert one.get("/recommendations/NOADS/TopCTR", params={"date": DAY}).json()["count"] == 0
+
+
 def lease(warehouse: Warehouse) -> tuple[bool, int]:
     ((granted, version),) = warehouse.rows("SELECT granted, version FROM marts.lease()", role="recommendations_api")
     return granted, version

@@ -1,6 +1,7 @@
 -- GET /history/{advertiser_id}: the 7 days that end with a published day, newest first, as JSON text.
 -- Parameters: advertiser_id; date, or NULL for the newest published day. No row when nothing is published, or not the
--- date, or the advertiser was never active on a published day.
+-- date, or the advertiser was never active on a published day. `body` is NULL where rows of one of the lists are lost, as
+-- in recommendations.sql.
 WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
@@ -11,6 +12,8 @@ lists AS (
     SELECT
         recommendations.date,
         recommendations.model,
+        count(*) AS count,
+        max(recommendations.rank) AS last_rank,
         json_agg(recommendations.entry ORDER BY recommendations.rank) AS entries
     FROM day
     INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
@@ -20,6 +23,31 @@ lists AS (
             AND publications.model = recommendations.model
             AND recommendations.advertiser_id = %(advertiser_id)s::text
     GROUP BY recommendations.date, recommendations.model
+),
+
+lost AS (
+    SELECT publications.date
+    FROM day
+    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
+    INNER JOIN marts.active_advertisers
+        ON
+            publications.date = active_advertisers.date
+            AND active_advertisers.advertiser_id = %(advertiser_id)s::text
+    LEFT JOIN lists
+        ON
+            publications.date = lists.date
+            AND publications.model = lists.model
+    WHERE
+        CASE
+            WHEN lists.count > 0 THEN lists.count < lists.last_rank
+            ELSE publications.row_count > (
+                SELECT count(*)
+                FROM marts.recommendations AS entries
+                WHERE
+                    publications.date = entries.date
+                    AND publications.model = entries.model
+            )
+        END
 ),
 
 days AS (
@@ -51,7 +79,7 @@ answer AS (
 )
 
 SELECT
-    row_to_json(answer)::text AS body,
+    CASE WHEN NOT EXISTS (SELECT FROM lost) THEN row_to_json(answer)::text END AS body,
     version.number AS version
 FROM answer
 CROSS JOIN marts.version

@@ -2,6 +2,8 @@
 -- there is nothing has no row.
 -- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day: one
 -- element each a request. `lasting`: of a past day that was never published again.
+-- `body` is NULL where rows of the list are lost: it has a gap, or it is empty and its model has fewer entries on the
+-- day than were published. These are counted for an empty list only.
 WITH newest AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
@@ -30,38 +32,67 @@ published AS MATERIALIZED (
     SELECT
         publications.date,
         publications.model,
+        publications.row_count,
         lower(translate(publications.model, '-_', '')) AS spelling,
         publications.revision = 1 AND publications.date < newest.date AS is_final
     FROM requested_days
     INNER JOIN marts.publications ON requested_days.date = publications.date
     CROSS JOIN newest
-)
+),
 
-SELECT
-    requests.place,
-    row_to_json(answer)::text AS body,
-    version.number AS version,
-    requests.is_dated AND published.is_final AS lasting
-FROM requests
-INNER JOIN published
-    ON
-        requests.date = published.date
-        AND requests.spelling = published.spelling
-INNER JOIN marts.active_advertisers
-    ON
-        requests.date = active_advertisers.date
-        AND requests.advertiser_id = active_advertisers.advertiser_id
-CROSS JOIN marts.version
-CROSS JOIN LATERAL (
+lists AS (
     SELECT
+        requests.place,
         requests.advertiser_id,
         published.model,
         published.date,
-        count(*) AS count,
-        coalesce(json_agg(recommendations.entry ORDER BY recommendations.rank), '[]') AS recommendations
-    FROM marts.recommendations
-    WHERE
-        published.date = recommendations.date
-        AND published.model = recommendations.model
-        AND requests.advertiser_id = recommendations.advertiser_id
-) AS answer
+        published.row_count,
+        requests.is_dated AND published.is_final AS lasting,
+        rows_of_list.products,
+        rows_of_list.last_rank,
+        rows_of_list.entries
+    FROM requests
+    INNER JOIN published
+        ON
+            requests.date = published.date
+            AND requests.spelling = published.spelling
+    INNER JOIN marts.active_advertisers
+        ON
+            requests.date = active_advertisers.date
+            AND requests.advertiser_id = active_advertisers.advertiser_id
+    CROSS JOIN LATERAL (
+        SELECT
+            count(*) AS products,
+            max(recommendations.rank) AS last_rank,
+            coalesce(json_agg(recommendations.entry ORDER BY recommendations.rank), '[]') AS entries
+        FROM marts.recommendations
+        WHERE
+            published.date = recommendations.date
+            AND published.model = recommendations.model
+            AND requests.advertiser_id = recommendations.advertiser_id
+    ) AS rows_of_list
+)
+
+SELECT
+    lists.place,
+    CASE
+        WHEN lists.products < lists.last_rank THEN NULL
+        WHEN
+            lists.products = 0
+            AND lists.row_count > (
+                SELECT count(*)
+                FROM marts.recommendations
+                WHERE
+                    lists.date = recommendations.date
+                    AND lists.model = recommendations.model
+            )
+            THEN NULL
+        ELSE row_to_json(answer)::text
+    END AS body,
+    version.number AS version,
+    lists.lasting
+FROM lists
+CROSS JOIN marts.version
+CROSS JOIN LATERAL (
+    VALUES (lists.advertiser_id, lists.model, lists.date, lists.products, lists.entries)
+) AS answer (advertiser_id, model, date, count, recommendations)
