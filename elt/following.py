@@ -4,14 +4,17 @@ Every step commits once, at its end; a step that fails or is killed leaves what 
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from elt import days, deliveries, sql, steps, warehouse
+from elt import s3 as objects
 from elt.copying import unload
 from elt.errors import Incomplete, Locked, NotYet, PipelineError, Withdrawn
 from elt.settings import Settings
@@ -19,6 +22,12 @@ from elt.warehouse import Connect
 
 AT_ONCE = 2
 """Models ranked at one time where somebody waits for the lists."""
+
+AROUND = 30
+"""Days before and after a published one whose lists on S3 are looked at with its own."""
+
+PUBLISHED = re.compile(r"date=(\d{4}-\d{2}-\d{2})/(\w+)\.csv\.gz")
+"""A published list on S3: its day, its model."""
 
 log = logging.getLogger(__name__)
 
@@ -228,17 +237,24 @@ def write_published(day: str, connect: Connect, open_s3: Callable[[], Any], sett
     """Writes to S3 what other programs may read: the published lists, `published/date=YYYY-MM-DD/<model>.csv.gz`.
 
     After the commit, so that nothing is there that readers of the warehouse do not see, and S3 holds no publication up.
-    What is missing of the 30 days around the day, because a run was killed or S3 away, is written too; of a list that
-    is published no more the header remains.
+    What is missing of the 30 days around the day, or is another object than was written, is written too: a run was
+    killed, S3 away, the warehouse restored, INTERMEDIATE_URI changed. Of a list that is published no more the header
+    remains.
     """
+    s3, prefix = open_s3(), settings.published()
+    first, last = (str(date.fromisoformat(day) + timedelta(days)) for days in (-AROUND, AROUND))
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_published_files(conn)
         # One snapshot: the rows are those of the hash that is recorded.
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        warehouse.run(cursor, "queries/unwritten_lists", ds=day)
-        unwritten = cursor.fetchall()
-        for ds, model, lists_hash in unwritten:
-            lists = sql.read("queries/published_lists")
-            unload(cursor, lists, open_s3(), settings.published(ds, model), ds=ds, model=model)
-            warehouse.run(cursor, "staging/published_files", ds=ds, model=model, lists_hash=lists_hash)
+        names = objects.etags(s3, prefix, f"date={first}", f"date={last}/~")
+        found = [(*named.groups(), etag) for name, etag in names.items() if (named := PUBLISHED.fullmatch(name))]
+        there = {part: [one[n] for one in found] for n, part in enumerate(("days", "models", "etags"))}
+        warehouse.run(cursor, "queries/unwritten_lists", first_day=first, last_day=last, **there)
+        for ds, model, lists_hash in cursor.fetchall():
+            uri = f"{prefix}date={ds}/{model}.csv.gz"
+            unload(cursor, sql.read("queries/published_lists"), s3, uri, ds=ds, model=model)
+            (written,) = objects.find(s3, uri)
+            recorded = {"lists_hash": lists_hash, "etag": written.etag}
+            warehouse.run(cursor, "staging/published_files", ds=ds, model=model, **recorded)
         conn.commit()

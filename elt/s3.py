@@ -102,6 +102,24 @@ def load_of(s3: Any, uri: str) -> str | None:
         raise explained from error
 
 
+def etags(s3: Any, prefix: str, first: str, last: str) -> dict[str, str]:
+    """The ETags of the objects under the prefix whose names after it are from `first` up to `last`, by these names.
+
+    Raises NotYet or PipelineError when S3 refuses.
+    """
+    bucket, key = prefix.removeprefix("s3://").split("/", 1)
+    found: dict[str, str] = {}
+    try:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, StartAfter=key + first):
+            for item in page.get("Contents", []):
+                if (name := item["Key"].removeprefix(key)) > last:
+                    return found
+                found[name] = item["ETag"].strip('"')
+    except ClientError as error:
+        raise _explained(error, prefix) from error
+    return found
+
+
 @contextmanager
 def reader(s3: Any, item: SourceObject) -> Iterator[IO[bytes]]:
     """The object's bytes, decompressed when its name ends in `.gz`. A broken connection resumes where it broke.

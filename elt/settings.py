@@ -112,9 +112,9 @@ class Settings(BaseSettings):
         """The URI of the step output `name` of the day."""
         return f"{self.intermediate_uri.rstrip('/')}/date={day}/{name}.csv.gz"
 
-    def published(self, day: str, model: str) -> str:
-        """The URI of a model's published lists of the day, for other programs."""
-        return f"{self.intermediate_uri.rstrip('/')}/published/date={day}/{model}.csv.gz"
+    def published(self) -> str:
+        """The prefix of the published lists, for other programs."""
+        return f"{self.intermediate_uri.rstrip('/')}/published/"
 
     def revision(self) -> str:
         """The git revision of the project's files, `-dirty` with local changes, `unknown` outside git."""

@@ -27,7 +27,7 @@ def withdraw(day: str, connect: Connect, *, why: str, by: str) -> str:
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "queries/withdrawal", ds=day)
-        ((is_published, first_day, last_day, *withdrawal),) = cursor.fetchall()
+        ((is_published, first_day, last_day, _, *withdrawal),) = cursor.fetchall()
         if not is_published:
             if withdrawal[0]:
                 raise PipelineError(steps.withdrawn(day, *withdrawal))
@@ -62,15 +62,20 @@ def restore(
 ) -> list[str]:
     """Publishes a withdrawn day again, from what was ranked; what is not kept of that is ranked again.
 
-    Returns the names of the models published. Raises PipelineError when the day is not withdrawn, and as
-    `steps.build_model` and `steps.publish` do.
+    Returns the names of the models published. Raises PipelineError when the day is not withdrawn, or was loaded anew
+    since readers saw it (what they saw could not come back), and as `steps.build_model` and `steps.publish` do.
     """
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.run(cursor, "queries/withdrawal", ds=day)
-        ((is_published, _, _, withdrawn_by, *_),) = cursor.fetchall()
+        ((is_published, _, _, loaded_anew, withdrawn_by, *_),) = cursor.fetchall()
         if not withdrawn_by:
             known = "it is published" if is_published else "`python -m elt rebuild` or a run of the DAG publishes it"
             raise PipelineError(f"{day} is not withdrawn; {known}")
+        if loaded_anew:
+            raise PipelineError(
+                f"{day} was loaded anew ({loaded_anew}), and what was published is not kept; "
+                f"`python -m elt rebuild --from {day} --to {day}` publishes what is loaded now"
+            )
         warehouse.run(cursor, "queries/models_to_restore", ds=day, models=[model.name for model in models])
         missing = {name for (name,) in cursor.fetchall()}
     for model in models:
@@ -85,7 +90,7 @@ def lift(day: str, connect: Connect, *, by: str, **_: Any) -> None:
     """A run of the day begins, `by` its id: if the day is withdrawn, this run may publish it again."""
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.run(cursor, "queries/withdrawal", ds=day)
-        if cursor.fetchall()[0][3]:
+        if cursor.fetchall()[0][4]:
             # Only then: whatever is written into marts, DBWriting waits for readers.
             warehouse.run(cursor, "queries/lift_withdrawal", ds=day, restored_by=by)
             conn.commit()

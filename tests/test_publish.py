@@ -919,6 +919,42 @@ def test_what_other_programs_may_read_on_s3_is_what_is_published(delivered: Nigh
     assert files(delivered, "2024-11-21") == lists_of(delivered, "2024-11-21")
 
 
+def test_they_are_whole_again_where_the_warehouse_was_restored_the_place_changed_or_an_object_was_lost(
+    delivered: Night,
+) -> None:
+    """What the warehouse remembers to have written is not what is there."""
+    delivered.run()
+    first = lists_of(delivered)
+    backup = delivered.warehouse.copy(f"{delivered.warehouse.name}_backup")
+    delivered.deliver(*ordinary_logs(shift=2))
+    delivered.run()
+    assert files(delivered) == lists_of(delivered) != first
+    delivered.deliver(*ordinary_logs("2024-11-21"))
+    delivered.run("2024-11-21")
+    delivered.warehouse = backup
+
+    def write_published() -> None:
+        following.write_published(DAY, delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
+
+    write_published()
+    assert files(delivered) == lists_of(delivered) == first
+    assert not any(files(delivered, "2024-11-21").values()), "of a night that the restored warehouse does not know"
+    written = delivered.s3.list_objects_v2(Bucket=delivered.bucket, Prefix="intermediate/published/")["Contents"]
+    write_published()
+    assert (
+        delivered.s3.list_objects_v2(Bucket=delivered.bucket, Prefix="intermediate/published/")["Contents"] == written
+    )
+    delivered.s3.delete_object(Bucket=delivered.bucket, Key=written[0]["Key"])
+    write_published()
+    assert files(delivered) == first
+    delivered.change(intermediate_uri=f"s3://{delivered.bucket}/elsewhere/")
+    write_published()
+    keys = delivered.s3.list_objects_v2(Bucket=delivered.bucket, Prefix="elsewhere/")["Contents"]
+    assert [item["Key"] for item in keys] == [
+        f"elsewhere/published/date={DAY}/{model}.csv.gz" for model in sorted(MODELS)
+    ]
+
+
 def test_s3_that_is_away_after_the_commit_takes_no_publication_back(delivered: Night) -> None:
     delivered.load()
     delivered.rank()

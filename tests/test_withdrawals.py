@@ -85,6 +85,28 @@ def test_a_withdrawn_day_leaves_what_there_is_when_it_was_never_published(night:
         assert seen(night) == state, day
 
 
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_day_that_was_loaded_anew_comes_back_as_readers_saw_it_or_not_at_all(night: Night) -> None:
+    """A load of the same events, published, is no other; one that was refused is never what comes back."""
+    run_both(night)
+    night.run(reload=True)
+    before = seen(night)
+    withdraw(night)
+    assert restore(night) == MODELS
+    assert seen(night) == before
+    night.deliver(*ordinary_logs(shift=5))
+    night.load()
+    night.rank()
+    night.warehouse.rows("UPDATE models.candidates SET product_id = 'invented' WHERE rank = 7")
+    with pytest.raises(PipelineError, match="products_had_events"):
+        night.publish()
+    withdraw(night)
+    without = seen(night)
+    with pytest.raises(PipelineError, match=rf"loaded anew \(test, .*UTC\)(?s:.*)rebuild --from {DAY} --to {DAY}"):
+        restore(night)
+    assert seen(night) == without
+
+
 @contextmanager
 def polled(url: str) -> Iterator[list[tuple[float, str, str]]]:
     """Every answer that a client gets who never stops asking: when it asked, the day, its first product."""

@@ -1,7 +1,7 @@
 -- GET /history/{advertiser_id}: the 7 days that end with a published day, newest first, as JSON text.
 -- Parameters: advertiser_id; date, or NULL for the newest published day. No row when nothing is published, or not the
--- date, or the advertiser was never active on a published day. `body` is NULL where rows of one of the lists are lost, as
--- in recommendations.sql.
+-- date, or the advertiser was never active on a published day. `body` is NULL where rows of one of the lists are lost,
+-- as in recommendations.sql.
 WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications

@@ -8,10 +8,20 @@
 -- withdrawn_at: When its lists went
 -- withdrawn_by: Who withdrew it
 -- why: The reason given
--- lists: What went: of each model lists_hash, sql_version, revision and published_at, as in marts.publications
+-- lists: What went: of each model lists_hash, sql_version, revision and published_at, as in marts.publications, and
+-- load_id, the load whose counts readers saw
 -- restored_by: What may publish the day again: the run, or who restored it; null: nothing may
 -- restored_at: When it was published again; null: it is not
+--
+-- A publication that a load of the same events did not change names the load before it. Readers saw the counts of the
+-- newest one, unless older ones are set aside.
 INSERT INTO marts.withdrawals (date, withdrawn_by, why, lists)
+WITH aside AS (
+    SELECT count(*) AS counts
+    FROM staging.product_daily_published
+    WHERE product_daily_published.date = %(ds)s::date
+)
+
 SELECT
     publications.date,
     %(withdrawn_by)s AS withdrawn_by,
@@ -22,9 +32,12 @@ SELECT
             'lists_hash', publications.lists_hash,
             'sql_version', publications.sql_version,
             'revision', publications.revision,
-            'published_at', publications.published_at
+            'published_at', publications.published_at,
+            'load_id', CASE WHEN aside.counts > 0 THEN publications.load_id ELSE loads.load_id END
         )
     ) AS lists
 FROM marts.publications
+LEFT JOIN staging.loads ON publications.date = loads.date
+CROSS JOIN aside
 WHERE publications.date = %(ds)s::date
 GROUP BY publications.date
