@@ -16,9 +16,11 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from pydantic import ValidationError
 
 from deploy import express, formation, release
 from deploy.formation import Refused, described, existing, outputs, parameters, region, say, usable
+from elt.settings import Settings
 
 IMAGE = "/aws/service/debian/release/12/latest/amd64"
 """The parameter in which Debian publishes its newest image."""
@@ -251,6 +253,7 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
     for name in ("DatabaseSnapshot", "Zones"):
         if held and given.get(name, held.get(name, "")) != held.get(name, ""):
             raise Refused(f"{name} is for a new stack: it would replace what {stack} has. make deploy STACK=another")
+    _refuse_settings(given.get("MoreSettings", ""))
     for network in filter(None, networks.split(",")):
         try:
             ipaddress.IPv4Network(network)
@@ -258,6 +261,28 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
             raise Refused(f"ApiNetworks has networks like 192.0.2.0/24, not {network}: {error}") from None
         if "/" not in network:
             raise Refused(f"ApiNetworks has networks like 192.0.2.0/24, not {network}: one address is {network}/32")
+
+
+OF_THE_TEMPLATE = {
+    *("database_url", "git_revision", "advertisers_uri", "product_views_uri", "ads_views_uri", "intermediate_uri"),
+    *("log_date_format", "keep_days"),
+}
+"""Settings of the pipeline that the template gives."""
+
+
+def _refuse_settings(text: str) -> None:
+    """Refuses what elt/settings.py would refuse on the machine, when the night needs it."""
+    more = dict(item.partition("=")[::2] for item in text.split(",") if item)
+    free = sorted(name.upper() for name in set(Settings.model_fields) - OF_THE_TEMPLATE)
+    if unknown := sorted(set(more) - set(free)):
+        raise Refused(f"MoreSettings has NAME=value, of {', '.join(free)}, not {', '.join(unknown)}")
+    given: dict[str, Any] = {name: "s3://bucket/key" for name in OF_THE_TEMPLATE if name.endswith("_uri")}
+    given |= {name.lower(): value for name, value in more.items()}
+    try:
+        Settings(**given)
+    except ValidationError as error:
+        told = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        raise Refused(f"MoreSettings: {told}") from None
 
 
 def _made_anew(held: dict[str, str], given: dict[str, str]) -> dict[str, str]:

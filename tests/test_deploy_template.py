@@ -1,5 +1,6 @@
 """The template, as far as it can be checked without an account."""
 
+import ast
 import base64
 import hashlib
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ import psycopg2
 import pytest
 from moto import mock_aws
 
-from deploy import machine
-from elt.settings import PROJECT
+from api import trouble
+from deploy import formation, machine, stack
+from elt.settings import PROJECT, Settings
 from local.postgres import MASTER, Postgres
 
 pytestmark = pytest.mark.model_blind
@@ -210,6 +213,28 @@ def test_both_hostings_run_the_same_image_in_the_same_way() -> None:
     assert path == RESOURCES["ApiOnExpress"]["Properties"]["HealthCheckPath"] == "/health/live"
 
 
+@pytest.mark.filterwarnings("ignore:Tried to parse")
+@pytest.mark.parametrize("more", ["", "LATE_DAYS=5,COMPLETE_MARKER=_SUCCESS"])
+def test_further_settings_reach_the_machine_a_line_each(aws: None, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    cloud.create_stack("ads", "ECSExpress", cloud.make_secrets(), MoreSettings=more)
+    text = boto3.client("ssm").get_parameter(Name="/recommendations/ads/settings")["Parameter"]["Value"]
+    assert "" not in text.splitlines(), "the installer of any release reads NAME=value"
+    monkeypatch.setenv("SETTINGS", "/recommendations/ads/settings")
+    found = machine.settings()
+    assert list(found)[:2] == ["GIT_REVISION", "AWS_DEFAULT_REGION"]
+    assert {name: found.get(name) for name in ("LATE_DAYS", "COMPLETE_MARKER")} == (
+        {"LATE_DAYS": "5", "COMPLETE_MARKER": "_SUCCESS"} if more else {"LATE_DAYS": None, "COMPLETE_MARKER": None}
+    )
+    assert found["FERNET_SECRET"].startswith("arn:")
+
+
+def test_a_setting_of_the_pipeline_is_the_templates_or_further() -> None:
+    """A new one needs no change of the template: deploy/stack.py takes it by its name."""
+    text = RESOURCES["MachineSettings"]["Properties"]["Value"]["Fn::Sub"][0]
+    given = {line.partition("=")[0].lower() for line in text.splitlines()}
+    assert given & set(Settings.model_fields) == stack.OF_THE_TEMPLATE - {"database_url"}
+
+
 def test_every_alarm_and_the_budget_tell_the_topic() -> None:
     alarms = of_type("AWS::CloudWatch::Alarm")
     assert set(alarms) == {
@@ -233,28 +258,116 @@ def test_every_alarm_and_the_budget_tell_the_topic() -> None:
         assert notice["Subscribers"] == [{"SubscriptionType": "SNS", "Address": {"Ref": "Notices"}}]
 
 
-def test_the_runbook_has_every_alarm_and_the_messages_that_it_names_are_there() -> None:
-    text = (PROJECT / "docs" / "runbook.md").read_text()
-    headings = {name for line in re.findall(r"^### (.+)", text, re.M) for name in line.split(", ")}
+RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text()
+THEIRS = {
+    *("Access Denied", "server closed the connection", "could not connect", "password authentication failed"),
+    "running it again",
+}
+"""What the runbook explains and libraries, or logs, say."""
+OF_WHO_CHANGES_A_MODEL = {"declare", "look_back", "preview", "sql", "roles", "__main__", "connections"}
+"""Modules whose messages come to whoever types a command or edits a file, and say what would be right."""
+
+
+def explained() -> list[str]:
+    """What stands in backticks in the first column of the runbook's tables, or before a colon in its sentences."""
+    rows = re.findall(r"^\| (`.+?) \|", RUNBOOK, re.M) + re.findall(r"(?:^|\. )(`(?!make )[^`]+`):\s", RUNBOOK, re.M)
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+
+
+def parts_of(message: str) -> list[str]:
+    return [part.strip() for part in re.split(r"\.\.\.|DAY", message) if part.strip()]
+
+
+def said_by(file: Path) -> Iterator[tuple[int, str]]:
+    """The fixed words of every error that the module makes, each with its line."""
+    tree = ast.parse(file.read_text())
+    constants = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    kinds = {"PipelineError", "NotYet", "Locked", "Withdrawn", "Refused", "Unavailable"}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds):
+            continue
+        said = node.args[0]
+        if isinstance(said, ast.Name):
+            said = constants.get(said.id, said)
+        words = "".join(
+            str(part.value) for part in ast.walk(said) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        )
+        yield node.lineno, words.replace("\n", " ")
+
+
+def test_the_runbook_has_every_alarm_audit_cause_and_state() -> None:
+    headings = {name for line in re.findall(r"^### (.+)", RUNBOOK, re.M) for name in line.split(", ")}
     assert set(of_type("AWS::CloudWatch::Alarm")) <= headings
-    sources = [*PROJECT.glob("elt/*.py"), *PROJECT.glob("sql/audits/*/*.sql"), *PROJECT.glob("deploy/*.py")]
-    said = "\n".join(f"{file.stem}\n{file.read_text()}" for file in sources)
-    said = re.sub(r"\{\w*day\w*\}", "DAY", said)
-    for section in ("Failed tasks", "What make says"):
-        rows = re.findall(r"^\| (`.+?) \|", text.partition(f"## {section}")[2].partition("\n### ")[0], re.M)
-        assert len(rows) > 5
-        for message in re.findall(r"`([^`]+)`", " ".join(rows)):
-            own = message.removeprefix("is ").removeprefix("update ").replace("UPDATE_ROLLBACK_COMPLETE", "...")
-            parts = re.split(r"\.\.\.|DAY|60", own)
-            theirs = (
-                "Access Denied",
-                "no such bucket",
-                "server closed",
-                "could not connect",
-                "password authentication",
-            )
-            if not message.startswith(theirs):
-                assert all(part.strip(" :") in said for part in parts), message
+    audits = {file.stem for file in PROJECT.glob("sql/audits/*/*.sql")}
+    states = set(formation.WAYS_OUT)
+    causes = set(trouble.CAUSES) | set(trouble.MEANS) | {"slow", "query"}
+    assert {name for name in audits | states | causes if name not in explained()} == set()
+
+
+@pytest.mark.parametrize("folder", ["elt", "deploy", "api"])
+def test_every_failure_that_an_operator_can_meet_has_an_entry_in_the_runbook(folder: str) -> None:
+    rows = [parts_of(message) for message in explained()]
+    missing = [
+        f"{file.name}:{line}: {words}"
+        for file in sorted((PROJECT / folder).glob("*.py"))
+        if folder != "elt" or file.stem not in OF_WHO_CHANGES_A_MODEL
+        for line, words in said_by(file)
+        if len(re.findall(r"[a-z]{2,}", words)) > 1  # else it is all of what another says
+        and not any(all(part in words for part in parts) for parts in rows if parts)
+    ]
+    assert missing == []
+
+
+def test_every_message_that_the_runbook_names_is_said_by_the_program() -> None:
+    sources = [*PROJECT.glob("elt/*.py"), *PROJECT.glob("deploy/*.py"), *PROJECT.glob("api/*.py")]
+    names = [file.stem for file in PROJECT.glob("sql/audits/*/*.sql")]
+    said = "\n".join([*names, *("".join(literals(file)) for file in sources)])
+    for message in explained():
+        if message not in THEIRS:
+            assert all(part in said for part in parts_of(message)), message
+
+
+def literals(file: Path) -> Iterator[str]:
+    """Every text of the module, those of one expression together, as they come out."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant)) + "\n"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value + "\n"
+
+
+def test_the_commands_of_the_docs_for_aws_are_real_and_allowed_to_a_deployer() -> None:
+    """Compared with botocore's models, whose names the AWS CLI takes; nobody ran them against AWS."""
+    policy = json.loads((PROJECT / "deploy" / "deployer.json").read_text())
+    granted = [pattern for statement in policy["Statement"] for pattern in statement["Action"]]
+    of_the_cli = {("s3", "rb"), ("s3", "sync"), ("logs", "tail"), ("configure", "")}
+    text = "".join((PROJECT / "docs" / name).read_text() for name in ("runbook.md", "deploy.md")) + "".join(
+        (PROJECT / "deploy" / name).read_text() for name in ("stack.py", "formation.py")
+    )
+    commands = re.findall(
+        r"\baws ([a-z0-9]+) ([a-z][a-z-]+[a-z])\b((?:[^`|#\n]|\\\n)*)", text.replace('" "', "").replace("\\\n", " ")
+    )
+    assert len(commands) > 15
+    for service, command, rest in commands:
+        if (service, command) in of_the_cli:
+            continue
+        service = service.removesuffix("api")  # s3api
+        client = boto3.client(service, region_name="us-east-1")
+        operation = client.meta.method_to_api_mapping[command.replace("-", "_")]
+        members = client.meta.service_model.operation_model(operation).input_shape.members
+        for option in re.findall(r"--([a-z][a-z-]+)", rest):
+            name = option.removeprefix("no-").removeprefix("skip-").replace("-", "")
+            known = {member.lower().removeprefix("skip") for member in members}
+            assert name in known | {"query", "output", "since", "force", "profile"}, (service, command, option)
+        action = f"{service}:{operation}".replace("s3:ListObjectVersions", "s3:ListBucketVersions")
+        action = {"s3:CopyObject": "s3:PutObject"}.get(action, action)
+        if (service, command) != ("iam", "put-role-policy"):  # the administrator's
+            assert any(fnmatchcase(action, pattern) for pattern in granted), action
+    assert any(fnmatchcase("logs:FilterLogEvents", pattern) for pattern in granted), "aws logs tail"
 
 
 def test_an_alarm_that_lasts_is_told_again() -> None:
