@@ -48,7 +48,7 @@ set -a; . /etc/recommendations/machine.env; set +a
 say "services"
 units=$(cd deploy/systemd && ls ./*.service ./*.timer)
 for unit in $units; do install -m 0644 "deploy/systemd/$unit" "/etc/systemd/system/$unit"; done
-for name in airflow psql run; do install -m 0755 deploy/run.sh "/usr/local/sbin/recommendations-$name"; done
+for name in airflow owner psql run; do install -m 0755 deploy/run.sh "/usr/local/sbin/recommendations-$name"; done
 mv -T "$base/next" "$base/current"
 systemctl daemon-reload
 services="airflow-api-server.service airflow-scheduler.service airflow-dag-processor.service"

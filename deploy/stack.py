@@ -69,6 +69,7 @@ def deploy(stack: str, given: dict[str, str], revision: str) -> None:
     say("the machine: it installs the release, and migrates the database")
     anew = _made_anew(held, given)
     formation.apply(stack, made_of | {k: v for k, v in given.items() if k not in anew} | {"Revision": revision})
+    _start_machine(existing(stack)["MachineId"])  # somebody may have stopped it
     formation.run_on(existing(stack)["MachineId"], INSTALL)
     if (theirs := parameters(described(stack))["Revision"]) != revision:
         raise Refused(f"somebody deployed {theirs[:12]} meanwhile; the API is theirs. make status STACK={stack}")

@@ -621,6 +621,13 @@ def test_a_stack_that_has_no_machine_yet_is_resumed_to_be_deployed(aws: Aws, cap
     assert "None" not in told
 
 
+def test_a_machine_that_somebody_stopped_is_started_for_the_installer(aws: Aws) -> None:
+    stack.deploy("ads", {}, "")
+    boto3.client("ec2").stop_instances(InstanceIds=[formation.existing("ads")["MachineId"]])
+    stack.deploy("ads", {}, OLD)
+    assert state_of_the_machine() == "running"
+
+
 def test_a_machine_that_is_still_stopping_is_started_when_it_has(aws: Aws) -> None:
     """As a `make pause` that was interrupted leaves it."""
     stack.deploy("ads", {}, "")
