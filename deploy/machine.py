@@ -1,5 +1,5 @@
 """What the Airflow machine fetches and prepares, as root: `python -m deploy.machine settings` and `... databases`; and
-`... psql`, for a person.
+`... owner PROGRAM ARGUMENTS`, for a person.
 
 SETTINGS names the stack's parameter: lines NAME=value, with the names of the secrets. Secrets are kept in memory
 (/run), for the services only, and are never printed.
@@ -29,9 +29,9 @@ USER = "airflow"
 
 def main() -> int:
     """Runs the command; exit status 0 done, 1 failed (the message says why), 2 wrong arguments."""
-    commands = {"settings": write_settings, "databases": prepare_databases, "psql": psql_as_owner}
-    if len(sys.argv) < 2 or sys.argv[1] not in commands or (len(sys.argv) > 2 and sys.argv[1] != "psql"):
-        print(f"usage: python -m deploy.machine {'|'.join(commands)}", file=sys.stderr)
+    commands = {"settings": write_settings, "databases": prepare_databases, "owner": run_as_owner}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands or (sys.argv[1] == "owner") != (len(sys.argv) > 2):
+        print("usage: python -m deploy.machine settings | databases | owner PROGRAM ARGUMENTS", file=sys.stderr)
         return 2
     try:
         commands[sys.argv[1]]()
@@ -105,11 +105,13 @@ def prepare_databases() -> None:
     print("the schema of Airflow's metadata is current")
 
 
-def psql_as_owner() -> None:
-    """Becomes psql on the warehouse as its owner, who on RDS sees everybody's sessions and may end them."""
+def run_as_owner() -> None:
+    """Becomes the program, to which libpq's variables and DATABASE_URL give the warehouse as its owner: who makes keys,
+    and on RDS sees everybody's sessions and may end them."""
     login = secret(os.environ["MASTER_SECRET"])
     os.environ |= {"PGUSER": login["username"], "PGPASSWORD": login["password"], "PGDATABASE": "recommendations"}
-    os.execvp("psql", ["psql", *sys.argv[2:]])
+    os.environ["DATABASE_URL"] = "postgresql:///recommendations"
+    os.execvp(sys.argv[2], sys.argv[2:])
 
 
 def _secrets(names: dict[str, str]) -> dict[str, str]:

@@ -85,7 +85,7 @@ def deploy(stack: str, given: dict[str, str], revision: str) -> None:
 
 def image(stack: str) -> None:
     """Builds the image of what is checked out and pushes it to the stack's repository; once."""
-    release.image(existing(stack)["ImagesUri"], release.commit())
+    release.image(outputs(usable(stack))["ImagesUri"], release.commit())
 
 
 def machine(stack: str) -> None:
@@ -120,11 +120,11 @@ def status(stack: str) -> None:
     if instance := known.get("MachineId"):
         print(f"machine    {instance} {_machine_state(instance) or f'is lost: make machine STACK={stack}'}")
     if identifier := known.get("DatabaseId"):
-        database = boto3.client("rds").describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
-        storage = f"{database.get('AllocatedStorage')} of at most {held.get('DatabaseStorageMost')} GB"
-        print(f"database   {identifier} {database['DBInstanceClass']}, {storage}, {database['DBInstanceStatus']}")
+        print(f"database   {identifier} {_database_state(identifier, held) or 'is lost: docs/runbook.md'}")
     if arn := known.get("AppRunnerArn"):
-        print(f"API        {boto3.client('apprunner').describe_service(ServiceArn=arn)['Service']['Status']}")
+        runner = boto3.client("apprunner")
+        with suppress(runner.exceptions.ResourceNotFoundException):
+            print(f"API        {runner.describe_service(ServiceArn=arn)['Service']['Status']}")
     print(f"           {known.get('ApiUrl', 'no API')}")
     print(f"published  {_newest_publication(stack)}")
     for alarm in boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-")["MetricAlarms"]:
@@ -381,6 +381,16 @@ def _machine_state(instance: str) -> str:
     return "" if state in ("terminated", "shutting-down") else f"{found['InstanceType']}, {state}"
 
 
+def _database_state(identifier: str, held: dict[str, str]) -> str:
+    """Its class, storage and state; empty when it is lost, as half way through a teardown."""
+    rds = boto3.client("rds")
+    with suppress(rds.exceptions.DBInstanceNotFoundFault):
+        found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
+        storage = f"{found.get('AllocatedStorage')} of at most {held.get('DatabaseStorageMost')} GB"
+        return f"{found['DBInstanceClass']}, {storage}, {found['DBInstanceStatus']}"
+    return ""
+
+
 def _start_machine(instance: str) -> None:
     """Starts the machine as soon as it can be: one that is still stopping is waited for."""
     for _ in _looks(f"the machine {instance} does not start"):
@@ -480,6 +490,7 @@ def main() -> int:
     if arguments.command == "deploy":
         given = [dict(text.split("=", 1) for text in arguments.parameters), arguments.revision]
     try:
+        region()
         commands[arguments.command](arguments.stack, *given)
     except KeyboardInterrupt:
         print(

@@ -396,8 +396,10 @@ def test_no_secret_lies_where_somebody_could_read_it(world: SimpleNamespace) -> 
 def test_old_metadata_are_cleaned_and_the_command_line_works(world: SimpleNamespace) -> None:
     world.machine.run("systemctl", "start", "airflow-clean.service")
     assert "recommendations" in world.machine.run("recommendations-airflow", "dags", "list")
-    for command, role in (("psql", "recommendations_pipeline"), ("owner", postgres.MASTER)):
-        assert world.machine.run(f"recommendations-{command}", "-Atc", "SELECT current_user").strip() == role
+    for command, role in ((["psql"], "recommendations_pipeline"), (["owner", "psql"], postgres.MASTER)):
+        name, *program = command
+        told = world.machine.run(f"recommendations-{name}", *program, "-Atc", "SELECT current_user")
+        assert told.strip() == role
     timers = world.machine.run("systemctl", "list-timers", "--no-pager")
     assert "airflow-clean.timer" in timers
     assert "recommendations-report.timer" in timers

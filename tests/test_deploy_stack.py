@@ -9,6 +9,7 @@ import ast
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -238,6 +239,21 @@ def test_every_state_that_takes_no_change_has_a_way_out(aws: Aws, state: str, wa
             command()
     stack.status("ads")
     assert state in capsys.readouterr().out
+
+
+def test_a_stack_that_is_half_deleted_says_what_there_is(aws: Aws, capsys: Any) -> None:
+    stack.deploy("ads", {}, "")
+    described = formation.described("ads") | {"StackStatus": "DELETE_FAILED"}
+    arn = {"OutputKey": "AppRunnerArn", "OutputValue": ARN}
+    described["Outputs"] = [*described["Outputs"], {"OutputKey": "DatabaseId", "OutputValue": "gone"}, arn]
+    aws.answers("cloudformation.DescribeStacks", {"Stacks": [described]})
+    aws.answers("apprunner.DescribeService", refusal("apprunner.DescribeService", "ResourceNotFoundException"))
+    stack.status("ads")
+    told = capsys.readouterr().out
+    assert "database   gone is lost" in told
+    assert "make teardown STACK=ads tries again" in told
+    with pytest.raises(Refused, match="DELETE_FAILED"):
+        stack.image("ads")
 
 
 def test_there_is_no_state_of_a_stack_that_is_not_thought_of() -> None:
@@ -1112,6 +1128,28 @@ def test_mistakes_are_answered_with_what_would_be_right(aws: Aws, monkeypatch: p
             code = wrong.code
         assert code == (1 if words.startswith("there") else 2)
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["deploy", "status", "pause", "teardown"])
+def test_who_has_no_region_or_no_credentials_is_told_how_to_name_them(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    """Without moto, which gives some: botocore looks for them in an environment and a home that have none."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(release, "commit", lambda revision="": HEAD)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr("sys.argv", ["deploy.stack", command, "ads"])
+    assert stack.main() == 1
+    assert "no region: export AWS_DEFAULT_REGION=us-east-1, or aws configure" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert stack.main() == 1
+    assert "no credentials: aws configure, or export AWS_ACCESS_KEY_ID" in capsys.readouterr().err
 
 
 def test_every_target_of_the_makefile_reaches_its_command() -> None:
