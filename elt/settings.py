@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     is a manifest of the others (elt/deliveries.py)."""
     late_days: int = Field(3, ge=0, le=30)
     """Days before its own whose deliveries a night looks at again, to run them again when something came late."""
-    max_volume_drop: float = Field(0.62, ge=0, le=1)
+    max_volume_drop: float = Field(0.63, ge=0, le=1)
     """A log that has lost a larger share of its usual lines is waited for, then fails the day. A holiday may have two
     fifths of them; a third of the objects has a third."""
     max_silent_advertisers: float = Field(0.4, ge=0, le=1)
