@@ -14,7 +14,8 @@ import psutil
 from elt.settings import PROJECT
 
 PARTS = {"night": "The night", "growth": "The night's growth", "small_day": "A small day", "day": "The day"}
-"""Modules of bench, each with `tables(quick) -> Markdown`, and their headings."""
+ALONE = {"pages": "The pages"}
+"""Modules of bench, each with `tables(quick) -> Markdown`, and their headings; the latter run only when named."""
 
 PAGE = PROJECT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: make bench writes from here -->", "<!-- to here -->"
@@ -27,8 +28,12 @@ def main() -> int:
         epilog="Exit status: 0 done, 1 a part failed or two programs' results differ.",
     )
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, under 2 minutes; writes no page")
-    parser.add_argument("--only", choices=PARTS, help="one part; writes no page")
-    parser.add_argument("--large", action="store_true", help="growth: with up to 120 days of 400,000 products")
+    parser.add_argument("--only", choices=PARTS | ALONE, help="one part; writes no page")
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help="growth: with up to 120 days of 400,000 products; pages: with 365 days of 5,000 advertisers",
+    )
     arguments = parser.parse_args()
     text = [about_this_machine()]
     for name in [arguments.only] if arguments.only else PARTS:
@@ -36,13 +41,13 @@ def main() -> int:
             continue
         started = time.monotonic()
         try:
-            large = {"large": True} if name == "growth" and arguments.large else {}
+            large = {"large": True} if name in ("growth", "pages") and arguments.large else {}
             part = importlib.import_module(f"bench.{name}").tables(arguments.quick, **large)
         except RuntimeError as error:
             print(f"bench.{name}: {error}", file=sys.stderr)
             return 1
-        text.append(f"## {PARTS[name]}\n\n{part}")
-        print(f"{PARTS[name]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        text.append(f"## {(PARTS | ALONE)[name]}\n\n{part}")
+        print(f"{(PARTS | ALONE)[name]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     measured = "\n\n".join(text)
     print(measured)
     if not arguments.quick and not arguments.only:

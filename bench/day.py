@@ -137,7 +137,8 @@ def publish(postgres: Postgres, models: list[str], advertisers: list[str], days:
         newest = dates[-min(9, days // 3) :]
         older = dates[: -len(newest)]
         cursor.execute(WITHOUT_KEY)
-        cursor.execute(LISTS, {"dates": newest, "models": models, "advertisers": advertisers})
+        for day in newest:  # one after the other, as nights write them
+            cursor.execute(LISTS, {"dates": [day], "models": models, "advertisers": advertisers})
         repeat(cursor, ["marts.recommendations"], older[-(listed or days) + len(newest) :], dates[-2])
         for statement in (WITH_KEY, PUBLICATIONS, ACTIVE):
             cursor.execute(statement, {"dates": dates, "models": models, "advertisers": advertisers})

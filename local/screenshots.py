@@ -3,12 +3,13 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 from playwright.sync_api import Browser, sync_playwright
 
 from elt.migrate import migrate
@@ -19,6 +20,7 @@ from local.postgres import MASTER, Postgres
 
 WIDTHS = (360, 768, 1280)
 THEMES = ("light", "dark")
+IN_DOCS = ("overview", "advertiser", "product", "night")
 
 
 def chromium() -> str | None:
@@ -37,10 +39,9 @@ def shoot(browser: Browser, url: str, places: Mapping[str, str], folder: Path) -
             page.close()
 
 
-def main() -> int:
-    if not (browser_path := chromium()):
-        print("no browser is installed: apt-get install chromium", file=sys.stderr)
-        return 1
+@contextmanager
+def demonstration() -> Iterator[tuple[str, dict[str, str]]]:
+    """The API over the demo's logs, loaded without Airflow; yields its address, and a place (name: path) a page."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         os.chmod(folder, 0o755)  # PostgreSQL runs as another user where this runs as root
@@ -48,8 +49,8 @@ def main() -> int:
         postgres.provision("recommendations")
         migrate(postgres.url(MASTER, "recommendations"))
         postgres.let_log_in("recommendations_pipeline", "recommendations_api")
-        url = stack.enter_context(s3.s3_server(airflow.free_port(9000)))
-        env = s3.environment(url) | demo.environment(postgres)
+        s3_url = stack.enter_context(s3.s3_server(airflow.free_port(9000)))
+        env = s3.environment(s3_url) | demo.environment(postgres)
         today = datetime.now(UTC).date()
         days = [today - timedelta(n) for n in range(demo.DAYS, 0, -1)]
         advertiser = demo.land_logs(env, days)
@@ -58,22 +59,34 @@ def main() -> int:
         demo.rebuild(env, today - timedelta(demo.AGAIN), today - timedelta(demo.AGAIN))
         port = airflow.free_port(8000)
         stack.enter_context(serve(port, postgres.url("recommendations_api", "recommendations"), folder / "api.log"))
-        playwright = stack.enter_context(sync_playwright())
+        url = f"http://127.0.0.1:{port}"
+        product = httpx.get(f"{url}/recommendations/{advertiser}").json()["recommendations"][0]["product_id"]
+        yield (
+            url,
+            {
+                "overview": "/",
+                "advertiser": f"/advertisers/{advertiser}",
+                "product": f"/advertisers/{advertiser}/products/{product}",
+                "night": f"/nights/{days[-demo.BROKEN]}",
+                "search": f"/search?q={product}",
+            },
+        )
+
+
+def main() -> int:
+    if not (browser_path := chromium()):
+        print("no browser is installed: apt-get install chromium", file=sys.stderr)
+        return 1
+    with demonstration() as (url, places), sync_playwright() as playwright, TemporaryDirectory() as folder:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         browser = playwright.chromium.launch(executable_path=browser_path, args=sandbox)
-        shots = folder / "shots"
-        places = {
-            "overview": "/",
-            "advertiser": f"/advertisers/{advertiser}",
-            "night": f"/nights/{days[-demo.BROKEN]}",
-        }
-        shoot(browser, f"http://127.0.0.1:{port}", places, shots)
+        shoot(browser, url, places, Path(folder))
         browser.close()
         pictures = PROJECT / "docs" / "pictures"
         pictures.mkdir(exist_ok=True)
-        for name in places:
-            shutil.copy(shots / f"{name}-1280-light.png", pictures / f"{name}.png")
-        print(f"{', '.join(places)} in {pictures}")
+        for name in IN_DOCS:
+            shutil.copy(Path(folder) / f"{name}-1280-light.png", pictures / f"{name}.png")
+        print(f"{', '.join(IN_DOCS)} in {pictures}")
     return 0
 
 

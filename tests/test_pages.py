@@ -23,6 +23,10 @@ CHROMIUM = chromium()
 BEFORE = "2024-11-19"
 HOSTILE = "<img src=x onerror=alert(1)>"
 """An advertiser's id that looks like HTML; it sorts before the others."""
+ODD = 'a b.c "d" e\'f; 50%2F? #g&h=i\\j + ñ 日'
+"""An advertiser's and a product's id, of all that means something in an address, in SQL, in HTML and in CSV."""
+
+DASH = "\N{EN DASH}"
 
 pytestmark = [
     pytest.mark.model_blind,
@@ -40,7 +44,9 @@ def night(postgres: Postgres, s3: Any) -> Night:
         active, views, ads = ordinary_logs(day, shift)
         views += [(HOSTILE, "p00", day)] * 12_345
         ads += [(HOSTILE, "p00", "impression", day)] * 3
-        night.deliver([*active, HOSTILE, "!QUIET"], views, [*ads, *[("ACME", "p00", "banner<b>", day)] * 3])
+        views += [(ODD, ODD, day), (ODD, "p00", day)]
+        ads += [(ODD, ODD, "impression", day), (ODD, ODD, "click", day), (ODD, "p00", "impression", day)]
+        night.deliver([*active, HOSTILE, ODD, "!QUIET"], views, [*ads, *[("ACME", "p00", "banner<b>", day)] * 3])
         night.run(day)
     return night
 
@@ -112,13 +118,28 @@ def test_an_id_is_completed_found_and_shown_with_every_models_list(page: Page, u
 def test_another_day_has_an_address_that_outlives_a_reload_and_the_way_back(page: Page, url: str) -> None:
     history = httpx.get(f"{url}/history/BOLT").json()["history"]
     page.goto(f"{url}/advertisers/BOLT")
-    page.get_by_label("Lists of").select_option(BEFORE)
+    page.get_by_label("Lists of").fill(BEFORE)
     page.get_by_role("button", name="Show").last.click()
     page.wait_for_url(f"{url}/advertisers/BOLT?date={BEFORE}")
     page.reload()
     expect_lists(page, history[BEFORE])
     page.go_back()
     expect_lists(page, history[DAY])
+    page.get_by_role("link", name=f"← {BEFORE}").click()
+    page.wait_for_url(f"{url}/advertisers/BOLT?date={BEFORE}")
+    page.get_by_role("link", name=f"{DAY} →").click()
+    expect_lists(page, history[DAY])
+
+
+def test_a_product_is_shown_until_a_day(page: Page, url: str) -> None:
+    page.goto(f"{url}/advertisers/BOLT/products/p03")
+    page.get_by_label("The 60 days that end on").fill(BEFORE)
+    page.get_by_role("button", name="Show").last.click()
+    page.wait_for_url(f"{url}/advertisers/BOLT/products/p03?date={BEFORE}")
+    views = page.locator("figure", has=page.get_by_role("columnheader", name="Views", include_hidden=True))
+    assert views.locator(".box tbody tr > *").all_text_contents() == [BEFORE, "10", "4"]
+    page.get_by_role("link", name="BOLT").click()
+    page.wait_for_url(f"{url}/advertisers/BOLT?date={BEFORE}")
 
 
 def test_a_product_is_followed_through_all_lists_by_mouse_and_by_keyboard(page: Page, url: str) -> None:
@@ -154,11 +175,11 @@ def test_what_is_new_on_a_list_and_what_has_left_it_is_marked(page: Page, url: s
         for place, one in enumerate(now)
     ]
     assert {"new", "="} & set(moved)
-    expect(panel.locator("table.list tbody td:nth-child(3)")).to_have_text(moved)
+    expect(panel.locator("table.list tbody td:nth-child(2)")).to_have_text(moved)
     expect(panel).to_contain_text(f"No longer listed: {', '.join(sorted(set(before) - set(now)))}.")
 
 
-def test_a_night_shows_where_the_lines_went_and_which_sql_ran(page: Page, url: str) -> None:
+def test_a_night_shows_where_the_lines_went_and_which_sql_ran(page: Page, url: str, night: Night) -> None:
     page.goto(url)
     page.get_by_role("link", name=f"{DAY}: published").click()
     page.wait_for_url(f"{url}/nights/{DAY}")
@@ -166,10 +187,111 @@ def test_a_night_shows_where_the_lines_went_and_which_sql_ran(page: Page, url: s
         "ACME,p00,banner<b>,2024-11-20"
     )
     expect(page.get_by_role("region", name="Where the delivered lines went").first).to_contain_text("12,541")
+    steps = page.get_by_role("region", name="Steps").first
+    times = night.warehouse.rows("SELECT step, seconds FROM marts.step_times WHERE date = %s ORDER BY began_at", DAY)
+    expect(steps.locator("tbody th")).to_have_text([step for step, _ in times])
+    expect(steps.locator("tbody td:nth-child(2)")).to_have_text([f"{seconds:.2f} s" for _, seconds in times])
     page.get_by_text("The SQL", exact=True).first.click()
-    expect(page.locator("pre").first).to_contain_text("row_number()")
+    expect(page.locator("pre:not(.sql)").first).to_contain_text("row_number()")
     page.get_by_role("link", name=f"← {BEFORE}").click()
     page.wait_for_url(f"{url}/nights/{BEFORE}")
+
+
+def test_the_models_are_compared_by_what_was_clicked_and_what_was_not_listed(
+    page: Page, url: str, night: Night
+) -> None:
+    """With the interval; what it can not tell is not told."""
+    query = "SELECT model, advantage, advantage_low, advantage_high FROM marts.evaluation WHERE date = %s ORDER BY 1"
+    figures = night.warehouse.rows(query, BEFORE, role="recommendations_analyst")
+    assert len(figures) == len(MODELS)
+    page.goto(url)
+    rows = page.get_by_role("region", name=f"The models on {DAY}").first.locator("tbody tr")
+    for row, (model, advantage, low, high) in zip(rows.all(), figures, strict=True):
+        verdict = "not known" if low is None else "yes" if low > 1 else "no, worse" if high < 1 else "can not be told"
+        interval = DASH if low is None else f"{low:.2f} to {high:.2f}"
+        assert row.locator("> *").all_inner_texts()[:4] == [model, verdict, shown(advantage), interval]
+        cells = page.get_by_role("region", name=f"{model}: advantage, as a table", include_hidden=True).locator("td")
+        exact = ["" if one is None else str(one) for one in (advantage, low, high)]
+        assert [cell.get_attribute("data-value") for cell in cells.all()[:3]] == exact
+    assert any(low is not None for _, _, low, _ in figures)
+
+
+def shown(ratio: float | None) -> str:
+    return DASH if ratio is None else f"{ratio:.2f}"
+
+
+def test_how_far_models_agree_and_lists_vary_is_what_the_lists_say(page: Page, url: str, night: Night) -> None:
+    rows = night.warehouse.rows("SELECT date::text, model, advertiser_id, product_id FROM marts.recommendations")
+    lists: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for day, model, advertiser, product in rows:
+        lists.setdefault((day, model), {}).setdefault(advertiser, set()).add(product)
+    page.goto(url)
+    agreement = page.get_by_role("region", name="How far the models agree").locator("tbody tr")
+    names = sorted(MODELS)
+    for n, name in enumerate(names[:-1]):
+        cells = agreement.nth(n).locator("td").all_inner_texts()
+        for m, other in enumerate(names[1:]):
+            if m < n:
+                assert cells[m] == ""
+                continue
+            one, two = lists[DAY, name], lists[DAY, other]
+            shares = [len(one[a] & two[a]) / len(one[a] | two[a]) for a in one.keys() & two.keys()]
+            assert cells[m] == f"{100 * sum(shares) / len(shares):.0f} %", (name, other)
+    for name in names:
+        before, now = lists[BEFORE, name], lists[DAY, name]
+        new = {a: len(now[a] - before[a]) / len(now[a]) for a in now.keys() & before.keys()}
+        table = page.get_by_role("region", name=name, exact=True).locator("tbody tr")
+        expect(table.locator("th")).to_have_count(len(new))
+        for row in table.all():
+            assert row.locator("td").last.inner_text() == f"{100 * new[row.locator('th').inner_text()]:.0f} %"
+    panel = page.locator("section", has=page.get_by_role("heading", name="Advertisers without a list"))
+    expect(panel.locator("li")).to_have_text(["!QUIET"])
+
+
+def test_a_night_that_waits_for_more_is_called_held(browser: Browser, url: str, night: Night) -> None:
+    broken = (
+        "INSERT INTO staging.audit_results (date, kind, audit, run_id, broken_rows) VALUES "
+        "('2024-11-22', 'arrival', 'the_day_is_whole', 'test', 1), ('2024-11-23', 'load', 'rejected_share', '', 1)"
+    )
+    night.warehouse.rows(broken)
+    with watched(browser, url) as page:
+        page.goto(url)
+        held = page.get_by_role("link", name="2024-11-22: held, since less arrived than usual: the_day_is_whole")
+        expect(held.locator("xpath=..")).to_have_class("held")
+        refused = page.get_by_role("link", name="2024-11-23: refused by rejected_share")
+        expect(refused.locator("xpath=..")).to_have_class("missing")
+        expect(page.get_by_role("link", name=f"{DAY}: published").locator("xpath=..")).to_have_class("once rejects")
+    night.warehouse.rows("DELETE FROM staging.audit_results WHERE date > %s", DAY)
+
+
+EMPTY_OF_THESE = {"SELECT date, model, avg(replaced_share)"}
+"""What finds nothing in two days."""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/",
+        "/advertisers/BOLT",
+        f"/advertisers/{quote(ODD, safe='')}",
+        f"/nights/{DAY}",
+        f"/advertisers/{quote(ODD, safe='')}/products/{quote(ODD, safe='')}",
+    ],
+)
+def test_what_a_panel_shows_is_there_as_json_and_for_an_analyst_in_sql(
+    browser: Browser, url: str, night: Night, place: str
+) -> None:
+    with watched(browser, url) as page:
+        page.goto(url + place)
+        asked = page.locator("pre.sql").all_text_contents()
+        assert len(asked) >= page.locator("section.panel").count() - len(MODELS)
+        for query in asked:
+            found = night.warehouse.rows(query, role="recommendations_analyst")
+            assert found or any(query.startswith(empty) for empty in EMPTY_OF_THESE), query
+        links = page.get_by_role("link", name="JSON")
+        for link in {link.evaluate("a => a.href") for link in links.all()}:
+            answer = httpx.get(link)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), link
 
 
 def test_lists_that_are_old_are_called_late(page: Page, url: str) -> None:
@@ -190,6 +312,19 @@ def test_a_night_that_is_withdrawn_says_why(browser: Browser, url: str, night: N
         page.goto(f"{url}/nights/{DAY}")
         expect(page.get_by_role("region", name="Audits").first).to_contain_text("accounting closes")
     night.warehouse.rows("DELETE FROM marts.withdrawals")
+
+
+def test_a_night_that_an_older_release_published_is_shown(browser: Browser, url: str, night: Night) -> None:
+    """It recorded less: neither the days read nor the text of the SQL."""
+    night.warehouse.rows("UPDATE marts.publications SET days_read = '{}' WHERE date = %s", BEFORE)
+    texts = night.warehouse.rows("DELETE FROM marts.sql_versions RETURNING *")
+    with watched(browser, url) as page:
+        page.goto(f"{url}/nights/{BEFORE}")
+        lists = page.get_by_role("region", name="Lists", exact=True)
+        expect(lists.locator("tbody td:nth-child(5)")).to_have_text([DASH] * len(MODELS))
+        expect(page.locator("main")).not_to_contain_text("None")
+    for row in texts:
+        night.warehouse.rows(f"INSERT INTO marts.sql_versions VALUES ({', '.join(['%s'] * len(row))})", *row)
 
 
 def test_what_was_said_before_the_warehouse_went_is_shown_and_marked(
@@ -215,17 +350,22 @@ def test_what_was_said_before_the_warehouse_went_is_shown_and_marked(
                 cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
 
-def test_a_table_is_sorted_and_taken_away_as_csv(page: Page, url: str) -> None:
+def test_a_table_is_sorted_copied_and_taken_away_as_csv(page: Page, url: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{url}/nights/{DAY}")
     table = page.locator("table", has=page.get_by_role("columnheader", name="ETag"))
     page.get_by_role("button", name="Bytes").click()
     sizes = [int(text.replace(",", "")) for text in table.locator("tbody td:nth-child(3)").all_inner_texts()]
     assert sizes == sorted(sizes, reverse=True)
     with page.expect_download() as download:
-        table.locator("xpath=../following-sibling::p").get_by_role("button", name="CSV").click()
+        table.locator("xpath=../following-sibling::*[1]").get_by_role("button", name="CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0] == "Log,Object,Bytes,Lines,Unreadable,ETag"
     assert len(lines) == 4
+    table.locator("xpath=../following-sibling::*[1]").get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [line.split("\t") for line in copied] == [line.split(",") for line in lines]
 
 
 @pytest.mark.parametrize("place", ["/", "/advertisers/BOLT", f"/nights/{DAY}", "/advertisers/BOLT/products/p03"])
@@ -270,6 +410,24 @@ def test_hostile_ids_are_text(browser: Browser, url: str) -> None:
         expect(page.locator("h1")).to_contain_text(HOSTILE)
 
 
+def test_ids_of_any_characters_have_addresses(browser: Browser, url: str) -> None:
+    with watched(browser, url) as page:
+        page.goto(url)
+        page.get_by_label("Advertiser or product").fill(ODD[:5])
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name=ODD).first.click()
+        expect(page.locator("h1 .id")).to_have_text(ODD)
+        expect(page.locator("table.list").first).to_be_visible()
+        page.locator("table.list").last.get_by_role("link", name=ODD).click()
+        expect(page.locator("h1 .id")).to_have_text(ODD)
+        expect(page.locator(".lead .id")).to_have_text(ODD)
+        page.get_by_role("button", name="Show").last.click()
+        expect(page.locator(".lead .id")).to_have_text(ODD)
+        page.get_by_label("Advertiser or product").fill(ODD)
+        page.get_by_label("Advertiser or product").press("Enter")
+        expect(page.locator("h1")).to_have_text(f"Advertiser {ODD}")
+
+
 def test_without_a_warehouse_it_says_so(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
     away = f"http://127.0.0.1:{port}"
@@ -307,18 +465,25 @@ def test_everybody_can_use_it(browser: Browser, url: str, name: str, theme: Any)
         page.wait_for_load_state("networkidle")
         found = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        for width in (320, 360, 768):
+            page.set_viewport_size({"width": width, "height": 740})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_a_page_is_small_and_its_files_are_asked_for_each_time(browser: Browser, url: str) -> None:
-    """Under 150 kB transferred, and never an old script with a new page."""
-    with watched(browser, url) as page:
+@pytest.mark.parametrize("name", PLACES)
+def test_a_page_is_small(browser: Browser, url: str, name: str) -> None:
+    """Under 150 kB transferred, in six files."""
+    with watched(browser, url, allowed=404) as page:
         sizes: list[int] = []
-        page.on("response", lambda answer: sizes.append(len(answer.body())))
-        page.goto(f"{url}/")
+        page.on("requestfinished", lambda asked: sizes.append(asked.sizes()["responseBodySize"]))
+        page.goto(url + PLACES[name])
         page.wait_for_load_state("networkidle")
         assert len(sizes) == 6
         assert sum(sizes) < 150_000
+
+
+def test_the_files_of_a_page_are_asked_for_each_time(url: str) -> None:
+    """Never an old script with a new page."""
     answer = httpx.get(f"{url}/assets/page.js")
     assert answer.headers["cache-control"] == "no-cache"
     again = httpx.get(f"{url}/assets/page.js", headers={"if-none-match": answer.headers["etag"]})

@@ -4,6 +4,7 @@ The scripts (assets/page.js) draw a picture of every table that stands in a figu
 picture, and what is shown has one source.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -26,7 +27,7 @@ from starlette.responses import Response
 
 from api.asked import AdvertiserId, Day, ProductId
 from api.database import Unavailable
-from api.memory import Answer
+from api.memory import Answer, understands_gzip
 from api.problems import RETRY_AFTER, what_is_wrong
 
 FOLDER = Path(__file__).parent
@@ -56,7 +57,7 @@ class Page(APIRoute):
 pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=Page)
 
 path = partial(quote, safe="")
-"""An id as one segment of an address."""
+"""An id as a segment of an address. An id `.` or `..` has none: browsers take it for a way up, in whatever spelling."""
 
 
 def number(value: Any) -> str:
@@ -66,18 +67,49 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def period(days: list[str]) -> str:
-    """Days, from the first to the last, and how many they are."""
+def period(days: list[str] | None) -> str:
+    """Days, from the first to the last, and how many they are; a dash where that was not recorded yet."""
+    if not days:
+        return "\N{EN DASH}"
     return days[0] if len(days) == 1 else f"{min(days)} to {max(days)} ({len(days)})"
 
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share of 1, as people write it."""
+    return "\N{EN DASH}" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def figure(value: Any, name: str) -> str:
+    """A model's figure by its name: a rate as a share of 100."""
+    return percent(value) if name.endswith("ctr") else number(value)
+
+
+def moment(text: str, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """A time of the warehouse, in UTC."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime(form)
+
+
+def age(text: str) -> str:
+    """How long ago a time of the warehouse was."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    count, unit = next((int(seconds // size), unit) for unit, size in AGES if seconds >= size or size == 1)
+    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+
+
+AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 templates.filters |= {
     "number": number,
     "path": path,
     "period": period,
-    "percent": lambda share: "\N{EN DASH}" if share is None else f"{100 * share:.2f} %",
-    "moment": lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC",
+    "percent": percent,
+    "age": age,
+    "figure": figure,
+    "moment": moment,
+    "times": lambda ratio: "\N{EN DASH}" if ratio is None else f"{ratio:.2f}",
+    "short": lambda revision: re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", revision),
+    "literal": lambda text: "'" + text.replace("'", "''") + "'",
     "words": lambda name: name.replace("_", " ").replace("ctr", "CTR"),
     "slug": lambda text: re.sub(r"\W+", "-", text.lower()).strip("-"),
 }
@@ -86,17 +118,21 @@ templates.filters |= {
 @pages.get("/")
 async def overview(request: Request) -> Response:
     found = await _find(request, "page_overview", ended=datetime.now(UTC).date() - timedelta(1))
-    models = [of["model"] for of in found["models"]]
+    names = [of["model"] for of in found["models"]]
     for night in found["nights"]:
         night |= _what_became_of(night) | {"month": night["date"][:7]}
+    for of in found["models"]:
+        of["verdict"] = _verdict(of["advantage_low"], of["advantage_high"])
     return _render(
         request,
         "overview.html",
         found,
         status=_status(found["newest"], found["ended"], found["nights"]),
-        names=models,
+        names=names,
         done=[night for night in found["nights"] if night["revision"]],
-        outcomes=[(of["date"], *(of["ctr"].get(model) for model in models)) for of in found["outcomes"]],
+        top=_top(found["outcomes"]),
+        variations=[(week["date"], *(week["by_model"].get(name) for name in names)) for week in found["weeks"]],
+        agreed=_by_pair(found["agreement"]),
     )
 
 
@@ -109,14 +145,24 @@ async def advertiser(request: Request, advertiser_id: AdvertiserId, date: Day = 
     for of in found["ranks"]:
         ranks.setdefault(of["model"], {})[of["product_id"]] = of["by_day"]
     lists = [_list(of["model"], of["entries"], ranks.get(of["model"], {}), found["days"]) for of in found["lists"]]
-    return _render(request, "advertiser.html", found | {"lists": lists}, advertiser_id=advertiser_id)
+    return _render(
+        request,
+        "advertiser.html",
+        found | {"lists": lists},
+        advertiser_id=advertiser_id,
+        names=[of["model"] for of in lists],
+        agreed=_by_pair(found["agreement"]),
+    )
 
 
 @pages.get("/advertisers/{advertiser_id}/products/{product_id}")
-async def product(request: Request, advertiser_id: AdvertiserId, product_id: ProductId) -> Response:
-    found = await _find(request, "page_product", advertiser_id=advertiser_id, product_id=product_id)
+async def product(request: Request, advertiser_id: AdvertiserId, product_id: ProductId, date: Day = None) -> Response:
+    found = await _find(request, "page_product", advertiser_id=advertiser_id, product_id=product_id, date=date)
+    if found["date"] is None:
+        raise HTTPException(404, await what_is_wrong(request.app.state.database, None, None, date))
     found["ranks"] = [(day["date"], *(day["by_model"].get(of) for of in found["models"])) for day in found["ranks"]]
-    return _render(request, "product.html", found, advertiser_id=advertiser_id, product_id=product_id)
+    status = 200 if found["known"] else 404
+    return _render(request, "product.html", found, status, advertiser_id=advertiser_id, product_id=product_id)
 
 
 @pages.get("/nights")
@@ -131,7 +177,8 @@ async def night(request: Request, date: Date) -> Response:
         before, now = model["sql_text_before"], model["sql_text"]
         lines = unified_diff(before.splitlines(), now.splitlines(), lineterm="", n=2) if before and now else ()
         model["difference"] = list(lines)[2:]
-    return _render(request, "night.html", found, date=str(date))
+    slowest = max((step["seconds"] for step in found["steps"]), default=0) or 1
+    return _render(request, "night.html", found, date=str(date), slowest=slowest)
 
 
 @pages.get("/search")
@@ -170,8 +217,12 @@ async def _find(request: Request, query: str, **params: Any) -> Found:
 def _render(request: Request, name: str, found: Found, status_code: int = 200, **more: Any) -> Response:
     """The page of the template `name`. No cache keeps it: whether lists are late depends on the clock."""
     always = {"root": _root(request), "away": False, "read_at": None, "q": "", "newest": None}
-    text = templates.get_template(name).render(always | found | more)
-    return HTMLResponse(text, status_code, {"Cache-Control": "no-store"})
+    always["late"] = _behind(newest) > 1 if (newest := found.get("newest")) else False
+    body = templates.get_template(name).render(always | found | more).encode()
+    headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+    if understands_gzip(request.headers.get("accept-encoding", "").encode()):
+        body, headers["Content-Encoding"] = gzip.compress(body, 4, mtime=0), "gzip"
+    return HTMLResponse(body, status_code, headers)
 
 
 def _problem(request: Request, status: int, detail: str) -> Response:
@@ -185,11 +236,17 @@ def _root(request: Request) -> str:
     return str(request.scope.get("root_path", ""))
 
 
+def _behind(newest: str, ended: str | None = None) -> int:
+    """Days that ended since the newest published one; `ended`: the last of them, by default yesterday."""
+    last = Date.fromisoformat(ended) if ended else datetime.now(UTC).date() - timedelta(1)
+    return (last - Date.fromisoformat(newest)).days
+
+
 def _status(newest: str | None, ended: str, nights: list[Found]) -> dict[str, str]:
     """Is everything all right? A colour, a word, the reason."""
     if newest is None:
         return {"colour": "warn", "word": "Empty", "reason": "Nothing is published yet."}
-    behind = (Date.fromisoformat(ended) - Date.fromisoformat(newest)).days
+    behind = _behind(newest, ended)
     if behind <= 0:
         reason = f"The lists of {newest}, the day that ended last, are published."
         return {"colour": "good", "word": "Fresh", "reason": reason}
@@ -207,10 +264,36 @@ def _what_became_of(night: Found) -> dict[str, str]:
     if revision is None:
         if night["withdrawn"]:
             return {"state": "missing", "said": f"withdrawn: {night['withdrawn']}"}
+        if night["held"]:
+            return {"state": "held", "said": f"held, since less arrived than usual: {night['refused']}"}
         return {"state": "missing", "said": f"refused by {night['refused']}" if night["refused"] else "not published"}
     said = "published" if revision == 1 else f"published again ({revision})"
     lines = f"{night['rejected'] or 0:,} of {night['delivered'] or 0:,} lines unreadable"
     return {"state": "once" if revision == 1 else "again", "said": f"{said}; {lines}"}
+
+
+def _verdict(low: float | None, high: float | None) -> dict[str, str]:
+    """What the interval of an advantage says: nothing, while it holds 1."""
+    if low is None or high is None:
+        return {"colour": "", "word": "not known"}
+    if low <= 1 <= high:
+        return {"colour": "", "word": "can not be told"}
+    return {"colour": "yes", "word": "yes"} if low > 1 else {"colour": "no", "word": "no, worse"}
+
+
+def _top(outcomes: list[Found]) -> float:
+    """Where the axis of advantages ends: at the highest interval, unless that is far above all advantages."""
+    days = [day for of in outcomes for day in of["days"] if day["advantage"] is not None]
+    highest = max((day["advantage"] for day in days), default=1)
+    return float(max(1.5, min(1.5 * highest, max((day["high"] or 0 for day in days), default=1))))
+
+
+def _by_pair(agreement: list[Found]) -> dict[str, dict[str, float]]:
+    """How far a model, the first by name, agrees with another."""
+    cells: dict[str, dict[str, float]] = {}
+    for pair in agreement:
+        cells.setdefault(pair["model"], {})[pair["other_model"]] = pair["jaccard"]
+    return cells
 
 
 def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], days: list[str]) -> Found:
@@ -224,12 +307,17 @@ def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], da
         entry["share"] = (entry[figure] or 0) / largest if largest else 0
         entry["moved"] = _moved(entry["rank"], ranks[entry["product_id"]].get(before)) if before else ""
     products = [entry["product_id"] for entry in entries]
+    others = [name for name in names if name not in (figure, "clicks", "impressions")]
+    # What is the same in all rows is said once.
+    same = [name for name in others if len({str(entry[name]) for entry in entries}) == 1 < len(entries)]
     return {
         "model": model,
         "entries": entries,
+        "age": age,
         "figure": figure,
         "evidence": {"clicks", "impressions"} <= set(names),
-        "others": [name for name in names if name not in (figure, "clicks", "impressions")],
+        "others": [name for name in others if name not in same],
+        "same": [(name, entries[0][name]) for name in same],
         "products": products,
         "lost": sorted(one for one, by_day in ranks.items() if before in by_day and one not in products),
         "movement": [(day, *(ranks[one].get(day) for one in products)) for day in days],

@@ -60,6 +60,62 @@ lists AS (
     GROUP BY published.model
 ),
 
+week AS (
+    SELECT days.date
+    FROM days
+    ORDER BY days.date DESC
+    LIMIT 7
+),
+
+changes AS (
+    SELECT
+        list_changes.model,
+        (array_agg(list_changes.replaced_share) FILTER (WHERE list_changes.date = day.date))[1] AS replaced_share,
+        avg(list_changes.replaced_share) AS replaced_share_of_week
+    FROM day
+    CROSS JOIN week
+    INNER JOIN published ON day.date = published.date
+    INNER JOIN marts.list_changes
+        ON
+            week.date = list_changes.date
+            AND published.model = list_changes.model
+            AND list_changes.advertiser_id = %(advertiser_id)s::text
+    GROUP BY list_changes.model
+),
+
+-- What became of the lists of the day before, on the day.
+statistics AS (
+    SELECT
+        published.model,
+        changes.replaced_share,
+        changes.replaced_share_of_week,
+        advertiser_evaluation.products,
+        advertiser_evaluation.dead_slots,
+        advertiser_evaluation.clicks,
+        advertiser_evaluation.impressions,
+        advertiser_evaluation.ctr,
+        advertiser_evaluation.unlisted_ctr
+    FROM published
+    LEFT JOIN changes ON published.model = changes.model
+    LEFT JOIN marts.advertiser_evaluation
+        ON
+            published.date - 1 = advertiser_evaluation.date
+            AND published.model = advertiser_evaluation.model
+            AND advertiser_evaluation.advertiser_id = %(advertiser_id)s::text
+),
+
+agreement AS (
+    SELECT
+        model_agreement.model,
+        model_agreement.other_model,
+        model_agreement.jaccard
+    FROM day
+    INNER JOIN marts.model_agreement
+        ON
+            day.date = model_agreement.date
+            AND model_agreement.advertiser_id = %(advertiser_id)s::text
+),
+
 events AS (
     SELECT
         advertiser_daily.date,
@@ -77,6 +133,26 @@ events AS (
 SELECT
     json_build_object(
         'date', day.date,
+        'first', (SELECT min(publications.date) FROM marts.publications),
+        'newest', (SELECT max(publications.date) FROM marts.publications),
+        'before', (
+            SELECT max(publications.date)
+            FROM marts.publications
+            WHERE publications.date < day.date
+        ),
+        'after', (
+            SELECT min(publications.date)
+            FROM marts.publications
+            WHERE publications.date > day.date
+        ),
+        'statistics', (
+            SELECT json_agg(statistics ORDER BY statistics.model)
+            FROM statistics
+        ),
+        'agreement', (
+            SELECT coalesce(json_agg(agreement ORDER BY agreement.model, agreement.other_model), '[]')
+            FROM agreement
+        ),
         'days', (
             SELECT json_agg(days.date ORDER BY days.date)
             FROM days

@@ -74,6 +74,11 @@ SELECT
             FROM marts.audit_results
             WHERE audit_results.date = %(date)s::date
         ),
+        'steps', (
+            SELECT coalesce(json_agg(step_times ORDER BY step_times.began_at ASC, step_times.step ASC), '[]')
+            FROM marts.step_times
+            WHERE step_times.date = %(date)s::date
+        ),
         'withdrawals', (
             SELECT coalesce(json_agg(withdrawals ORDER BY withdrawals.withdrawn_at DESC), '[]')
             FROM marts.withdrawals

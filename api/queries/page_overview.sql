@@ -41,11 +41,12 @@ withdrawn AS (
     GROUP BY withdrawals.date
 ),
 
--- Of a night that is not published: the audits that its newest attempt broke.
+-- Of a night that is not published: the audits that its newest attempt broke, and whether it waits for more to arrive.
 attempts AS (
     SELECT
         audit_results.date,
         audit_results.audit,
+        audit_results.kind,
         rank() OVER (PARTITION BY audit_results.date ORDER BY audit_results.audited_at DESC) AS newest
     FROM newest
     INNER JOIN marts.audit_results ON audit_results.date > newest.date - 60
@@ -55,7 +56,8 @@ attempts AS (
 refused AS (
     SELECT
         attempts.date,
-        string_agg(attempts.audit, ', ' ORDER BY attempts.audit) AS audits
+        string_agg(attempts.audit, ', ' ORDER BY attempts.audit) AS audits,
+        bool_and(attempts.kind = 'arrival') AS held
     FROM attempts
     WHERE attempts.newest = 1
     GROUP BY attempts.date
@@ -73,6 +75,7 @@ nights AS (
         published.published_at,
         withdrawn.why AS withdrawn,
         refused.audits AS refused,
+        refused.held,
         daily.advertisers,
         daily.products,
         daily.impressions,
@@ -99,11 +102,35 @@ nights AS (
 
 outcomes AS (
     SELECT
-        evaluation.date,
-        json_object_agg(evaluation.model, evaluation.ctr ORDER BY evaluation.model) AS ctr
+        evaluation.model,
+        json_agg(
+            json_build_object(
+                'date', evaluation.date,
+                'advantage', evaluation.advantage,
+                'low', evaluation.advantage_low,
+                'high', evaluation.advantage_high
+            )
+            ORDER BY evaluation.date
+        ) AS days
     FROM newest
     INNER JOIN marts.evaluation ON evaluation.date > newest.date - 60
-    GROUP BY evaluation.date
+    GROUP BY evaluation.model
+),
+
+-- What became of the lists of the newest day of which that is known.
+outcome AS (
+    SELECT
+        evaluation.model,
+        evaluation.date AS lists_of,
+        evaluation.ctr,
+        evaluation.unlisted_ctr,
+        evaluation.advantage,
+        evaluation.advantage_low,
+        evaluation.advantage_high,
+        evaluation.listed_share,
+        evaluation.dead_share
+    FROM newest
+    INNER JOIN marts.evaluation ON evaluation.date = newest.date - 1
 ),
 
 agreement AS (
@@ -117,39 +144,112 @@ agreement AS (
     GROUP BY model_agreement.model, model_agreement.other_model
 ),
 
--- The five that vary most and the five that vary least.
-placed AS (
+-- How much all lists varied in each of the last eight weeks. The days as an array: they are looked up by the index;
+-- joined, the planner reads those of all days.
+averages AS (
     SELECT
+        list_variation.date,
         list_variation.model,
-        list_variation.advertiser_id,
-        list_variation.replaced_share,
-        list_variation.days,
-        list_variation.place,
-        max(list_variation.place) OVER (PARTITION BY list_variation.model) AS last_place
+        avg(list_variation.replaced_share) AS replaced_share
+    FROM marts.list_variation
+    WHERE
+        list_variation.date = any(array(
+            SELECT newest.date - back.days
+            FROM newest
+            CROSS JOIN generate_series(0, 49, 7) AS back (days)
+        ))
+    GROUP BY list_variation.date, list_variation.model
+),
+
+weeks AS (
+    SELECT
+        averages.date,
+        json_object_agg(averages.model, averages.replaced_share) AS by_model
+    FROM averages
+    GROUP BY averages.date
+),
+
+-- The three advertisers whose lists vary most, and the three whose vary least.
+places AS (
+    SELECT DISTINCT
+        averages.date,
+        averages.model,
+        averages.replaced_share,
+        shown.place
     FROM newest
-    INNER JOIN marts.list_variation ON newest.date = list_variation.date
-    WHERE list_variation.place IS NOT NULL
+    INNER JOIN averages ON newest.date = averages.date
+    CROSS JOIN
+        LATERAL (
+            SELECT list_variation.place AS last
+            FROM marts.list_variation
+            WHERE
+                list_variation.date = averages.date
+                AND list_variation.model = averages.model
+            ORDER BY list_variation.place DESC
+            LIMIT 1
+        ) AS places
+    CROSS JOIN LATERAL unnest(ARRAY[1, 2, 3, places.last - 2, places.last - 1, places.last]) AS shown (place)
 ),
 
 variation AS (
     SELECT
-        placed.model,
-        json_agg(placed ORDER BY placed.place) AS advertisers
-    FROM placed
-    WHERE placed.place <= 5 OR placed.place > placed.last_place - 5
-    GROUP BY placed.model
+        places.model,
+        places.replaced_share,
+        json_agg(
+            json_build_object(
+                'place', list_variation.place,
+                'advertiser_id', list_variation.advertiser_id,
+                'replaced_share', list_variation.replaced_share,
+                'days', list_variation.days
+            )
+            ORDER BY list_variation.place
+        ) AS advertisers
+    FROM places
+    INNER JOIN marts.list_variation
+        ON
+            places.date = list_variation.date
+            AND places.model = list_variation.model
+            AND places.place = list_variation.place
+    GROUP BY places.model, places.replaced_share
+),
+
+models AS (
+    SELECT
+        publications.model,
+        publications.advertiser_count AS advertisers,
+        publications.full_list_count AS full_lists,
+        publications.row_count AS entries,
+        variation.replaced_share,
+        outcome.lists_of,
+        outcome.ctr,
+        outcome.unlisted_ctr,
+        outcome.advantage,
+        outcome.advantage_low,
+        outcome.advantage_high,
+        outcome.listed_share,
+        outcome.dead_share
+    FROM newest
+    INNER JOIN marts.publications ON newest.date = publications.date
+    LEFT JOIN variation ON publications.model = variation.model
+    LEFT JOIN outcome ON publications.model = outcome.model
 ),
 
 without AS (
     SELECT active_advertisers.advertiser_id
     FROM newest
     INNER JOIN marts.active_advertisers ON newest.date = active_advertisers.date
-    LEFT JOIN marts.recommendations
-        ON
-            newest.date = recommendations.date
-            AND active_advertisers.advertiser_id = recommendations.advertiser_id
-            AND recommendations.rank = 1
-    WHERE recommendations.advertiser_id IS NULL
+    WHERE
+        NOT EXISTS (
+            SELECT 1
+            FROM marts.publications
+            INNER JOIN marts.recommendations
+                ON
+                    publications.date = recommendations.date
+                    AND publications.model = recommendations.model
+                    AND active_advertisers.advertiser_id = recommendations.advertiser_id
+                    AND recommendations.rank = 1
+            WHERE publications.date = active_advertisers.date
+        )
     ORDER BY active_advertisers.advertiser_id
     LIMIT 100
 )
@@ -170,30 +270,27 @@ SELECT
             FROM without
         ),
         'ended', newest.ended,
+        'weeks', (
+            SELECT coalesce(json_agg(weeks ORDER BY weeks.date), '[]')
+            FROM weeks
+        ),
+        'first', (SELECT min(publications.date) FROM marts.publications),
+        'before', (
+            SELECT max(publications.date)
+            FROM marts.publications
+            WHERE publications.date < newest.date
+        ),
         'nights', (
             SELECT coalesce(json_agg(nights ORDER BY nights.date), '[]')
             FROM nights
         ),
         'outcomes', (
-            SELECT coalesce(json_agg(outcomes ORDER BY outcomes.date), '[]')
+            SELECT coalesce(json_agg(outcomes ORDER BY outcomes.model), '[]')
             FROM outcomes
         ),
         'models', (
-            SELECT
-                coalesce(
-                    json_agg(
-                        json_build_object(
-                            'model', publications.model,
-                            'advertisers', publications.advertiser_count,
-                            'full', publications.full_list_count,
-                            'entries', publications.row_count
-                        )
-                        ORDER BY publications.model
-                    ),
-                    '[]'
-                )
-            FROM marts.publications
-            WHERE publications.date = newest.date
+            SELECT coalesce(json_agg(models ORDER BY models.model), '[]')
+            FROM models
         )
     )::text AS body,
     version.number AS version

@@ -1,16 +1,19 @@
--- GET /advertisers/{advertiser_id}/products/{product_id}: a product on the last 60 days, as JSON text.
--- Parameters: advertiser_id; product_id. Always one row; a product that nobody has heard of has neither.
-WITH newest AS (
+-- GET /advertisers/{advertiser_id}/products/{product_id}: a product on the 60 days that end with a published day, as
+-- JSON text.
+-- Parameters: advertiser_id; product_id; date, or NULL for the newest published day. Always one row; `date` is null
+-- when nothing is published for it, and `known` false of a product that had no event on these days.
+WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
+    WHERE %(date)s::date IS NULL OR publications.date = %(date)s::date
 ),
 
 published AS (
     SELECT
         publications.date,
         publications.model
-    FROM newest
-    INNER JOIN marts.publications ON publications.date BETWEEN newest.date - 59 AND newest.date
+    FROM day
+    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 59 AND day.date
 ),
 
 ranks AS (
@@ -45,7 +48,19 @@ events AS (
 
 SELECT
     json_build_object(
-        'newest', newest.date,
+        'date', day.date,
+        'first', (SELECT min(publications.date) FROM marts.publications),
+        'newest', (SELECT max(publications.date) FROM marts.publications),
+        'before', (
+            SELECT max(publications.date)
+            FROM marts.publications
+            WHERE publications.date < day.date
+        ),
+        'after', (
+            SELECT min(publications.date)
+            FROM marts.publications
+            WHERE publications.date > day.date
+        ),
         'models', (
             SELECT coalesce(json_agg(DISTINCT published.model ORDER BY published.model), '[]')
             FROM published
@@ -61,5 +76,5 @@ SELECT
         )
     )::text AS body,
     version.number AS version
-FROM newest
+FROM day
 CROSS JOIN marts.version

@@ -8,9 +8,10 @@ WITH newest AS (
 
 advertisers AS (
     SELECT active_advertisers.advertiser_id
-    FROM newest
-    INNER JOIN marts.active_advertisers ON newest.date = active_advertisers.date
-    WHERE starts_with(active_advertisers.advertiser_id, %(typed)s::text)
+    FROM marts.active_advertisers
+    WHERE
+        active_advertisers.date = (SELECT newest.date FROM newest)
+        AND starts_with(active_advertisers.advertiser_id, %(typed)s::text)
     ORDER BY active_advertisers.advertiser_id
     LIMIT 100
 ),
@@ -20,9 +21,11 @@ listed AS (
         recommendations.advertiser_id,
         recommendations.model,
         recommendations.rank
-    FROM newest
-    INNER JOIN marts.recommendations ON newest.date = recommendations.date
-    WHERE recommendations.product_id = %(typed)s::text
+    FROM marts.recommendations
+    WHERE
+        -- Not joined: the planner would read the lists of all days.
+        recommendations.date = (SELECT newest.date FROM newest)
+        AND recommendations.product_id = %(typed)s::text
     ORDER BY recommendations.advertiser_id ASC, recommendations.model ASC
     LIMIT 100
 )

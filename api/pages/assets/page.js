@@ -21,43 +21,81 @@ function stacked(columns) {
   return columns.map((column) => column.map((value, n) => (sums[n] += value ?? 0)));
 }
 
+// What is drawn as a line; `quiet` are the many lines of ranks, of which one at a time is followed.
+function line(kind, name, n, only, gaps, shows) {
+  const colours = { interval: n === 0 ? "--accent" : null, ranks: only ? `--s${(n % 6) + 1}` : "--quiet" };
+  const stroke = kind in colours ? colours[kind] : `--s${(n % 6) + 1}`;
+  return {
+    label: name,
+    stroke: stroke ? colour(stroke) : "transparent",
+    width: kind === "ranks" && !only ? 1.25 : 2,
+    alpha: kind === "ranks" && !only ? 0.45 : 1,
+    points: { show: kind === "ranks" || only || gaps, size: kind === "ranks" && !only ? 3 : 5 },
+    value: (_, value, s, i) => shows(i),
+  };
+}
+
 function draw(figure) {
   const { names, days, columns } = data(figure.querySelector("table"));
   const kind = figure.dataset.chart;
   const percent = kind === "percent";
-  const ranked = kind === "ranks";
+  const last = days.length - 1;
   const values = kind === "stack" ? stacked(columns) : columns;
-  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
-  const series = names.map((name, n) => ({
-    label: name,
-    stroke: colour(`--s${(n % 6) + 1}`),
-    width: ranked ? 1.5 : 2,
-    alpha: ranked ? 0.55 : 1,
-    points: { show: ranked || days.length < 3, size: 4 },
-    value: (_, value, s, i) => shown(i == null ? null : columns[n][i], percent),
-  }));
-  const bands = kind === "stack" ? names.slice(1).map((_, n) => ({ series: [n + 2, n + 1], fill: `${colour(`--s${n + 2}`)}55` })) : [];
-  if (kind === "stack") series[0].fill = `${colour("--s1")}55`;
+  const grid = { stroke: colour("--line"), width: 1 };
+  const axis = { stroke: colour("--quiet"), grid, ticks: grid, font: `12px ${style.fontFamily}` };
+  const few = kind !== "ranks" || names.length < 10;
+  const ratio = (value) => value?.toFixed(2) ?? "–";
+  const said = (n, i) => (kind === "interval" && i != null ? `${ratio(columns[0][i])} (${ratio(columns[1][i])} to ${ratio(columns[2][i])})` : shown(i == null ? null : columns[n][i], percent));
+  const series = names.map((name, n) => line(kind, name, n, kind === "ranks" ? few : last < 2, columns[n].includes(null), (i) => said(n, i)));
+  let bands = [];
+  if (kind === "stack") {
+    series[0].fill = `${colour("--s1")}55`;
+    bands = names.slice(1).map((_, n) => ({ series: [n + 2, n + 1], fill: `${colour(`--s${n + 2}`)}55` }));
+  }
+  if (kind === "interval") bands = [{ series: [3, 2], fill: `${colour("--accent")}33` }];
+  const ranges = { ranks: { dir: -1, range: [0.5, 20.5] }, interval: { range: [0, Number(figure.dataset.top)] } };
+  const marks = kind === "ranks" ? { splits: [1, 5, 10, 15, 20] } : {};
   const box = document.createElement("div");
   box.setAttribute("aria-hidden", "true");
   figure.prepend(box);
-  const size = () => ({ width: Math.max(240, figure.clientWidth), height: 220 });
+  const size = () => ({ width: Math.max(200, figure.clientWidth), height: kind === "interval" ? 150 : 220 });
+  const noBetter = (plot) => {
+    const y = Math.round(plot.valToPos(1, "y", true));
+    plot.ctx.save();
+    plot.ctx.strokeStyle = colour("--ink");
+    plot.ctx.setLineDash([5, 4]);
+    plot.ctx.beginPath();
+    plot.ctx.moveTo(plot.bbox.left, y);
+    plot.ctx.lineTo(plot.bbox.left + plot.bbox.width, y);
+    plot.ctx.stroke();
+    plot.ctx.restore();
+  };
   const plot = new uPlot(
     {
       ...size(),
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-      scales: { y: ranked ? { dir: -1, range: [0.5, 20.5] } : { range: (_, low, high) => [0, (high || 1) * 1.05] } },
+      scales: { y: ranges[kind] ?? { range: (_, low, high) => [0, (high || 1) * 1.05] } },
       series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
-      axes: [{ ...axis, space: 56, values: (_, ticks) => ticks.map((tick) => day(tick).slice(5)) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) }],
+      axes: [
+        { ...axis, size: 32, space: 60, incrs: [1, 2, 3, 7, 14, 28].map((n) => n * 86_400), values: (_, ticks) => ticks.map((tick) => day(tick).slice(5)) },
+        { ...axis, ...(marks.splits && { splits: () => marks.splits }), size: 48, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) },
+      ],
       bands,
-      focus: { alpha: 0.15 },
+      focus: { alpha: 0.35 },
       cursor: { y: false, points: { size: 7 }, sync: { key: "days" } },
+      hooks: {
+        draw: kind === "interval" ? [noBetter] : [],
+        // Nobody points at a day: the newest one's figures.
+        setLegend: [(plot) => plot.legend.idx == null && plot.setLegend({ idx: last }, false)],
+      },
     },
     [days, ...values],
     box,
   );
+  plot.setLegend({ idx: last });
+  if (!few) box.classList.add("many");
   figure.querySelector("details")?.removeAttribute("open");
-  return { plot, size, box };
+  return { plot, size, box, many: !few };
 }
 
 let drawn = [];
@@ -67,6 +105,7 @@ function drawAll() {
     box.remove();
   }
   drawn = [...document.querySelectorAll("figure[data-chart]")].map(draw);
+  follow(null);
 }
 drawAll();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
@@ -75,9 +114,18 @@ addEventListener("resize", () => drawn.forEach(({ plot, size }) => plot.setSize(
 // A product is followed across all lists and pictures, by pointing at it or by the keyboard's focus.
 function follow(product) {
   for (const row of document.querySelectorAll("tr[data-product]")) row.classList.toggle("followed", row.dataset.product === product);
-  for (const { plot } of drawn) {
-    const place = plot.series.findIndex((series) => series.label === product);
-    if (plot.root.closest("[data-chart=ranks]")) plot.setSeries(place > 0 ? place : null, { focus: true });
+  for (const { plot, many } of drawn) {
+    if (!many) continue;
+    // Until one is followed, it is the first of the list.
+    const place = product == null ? 1 : plot.series.findIndex((series) => series.label === product);
+    plot.series.forEach((series, n) => {
+      if (n === 0) return;
+      series.width = n === place ? 3 : 1.25;
+      series.alpha = n === place ? 1 : place > 0 ? 0.2 : 0.5;
+      series.stroke = () => colour(n === place ? "--accent" : "--quiet");
+      series.points.stroke = series.stroke;
+    });
+    plot.redraw(false);
   }
 }
 for (const row of document.querySelectorAll("tr[data-product]")) {
@@ -116,11 +164,15 @@ for (const table of document.querySelectorAll(".box > table")) {
   };
   const tools = document.createElement("p");
   tools.className = "tools";
+  // Without TLS a browser gives no clipboard, but on the machine itself.
+  if (navigator.clipboard)
+    tools.append(
+      tool("Copy", async (button) => {
+        await navigator.clipboard.writeText(lines(table, "\t"));
+        button.textContent = "Copied";
+      }),
+    );
   tools.append(
-    tool("Copy", async (button) => {
-      await navigator.clipboard.writeText(lines(table, "\t"));
-      button.textContent = "Copied";
-    }),
     tool("CSV", () => {
       const link = document.createElement("a");
       link.href = URL.createObjectURL(new Blob([lines(table, ",") + "\n"], { type: "text/csv" }));
@@ -129,7 +181,9 @@ for (const table of document.querySelectorAll(".box > table")) {
       URL.revokeObjectURL(link.href);
     }),
   );
-  table.parentElement.after(tools);
+  const source = table.parentElement.nextElementSibling;
+  if (source?.matches(".source")) source.prepend(tools);
+  else table.parentElement.after(tools);
 }
 
 // Ids that begin with what is typed, from the API.
@@ -142,5 +196,6 @@ input.addEventListener("input", async () => {
   const answer = await fetch(`${root}/advertisers?limit=20&after=${encodeURIComponent(input.value)}`).catch(() => null);
   if (turn !== asked || !answer?.ok) return;
   const { advertisers } = await answer.json();
-  document.querySelector("#ids").replaceChildren(...advertisers.map(({ advertiser_id }) => new Option("", advertiser_id)));
+  const ids = advertisers.map((one) => one.advertiser_id).filter((id) => id.startsWith(input.value));
+  document.querySelector("#ids").replaceChildren(...ids.map((id) => new Option("", id)));
 });
