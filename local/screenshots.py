@@ -77,16 +77,16 @@ def main() -> int:
     if not (browser_path := chromium()):
         print("no browser is installed: apt-get install chromium", file=sys.stderr)
         return 1
-    with demonstration() as (url, places), sync_playwright() as playwright, TemporaryDirectory() as folder:
+    pictures = PROJECT / "docs" / "pictures"
+    with demonstration() as (url, places), sync_playwright() as playwright:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         browser = playwright.chromium.launch(executable_path=browser_path, args=sandbox)
-        shoot(browser, url, places, Path(folder))
-        browser.close()
-        pictures = PROJECT / "docs" / "pictures"
-        pictures.mkdir(exist_ok=True)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
         for name in IN_DOCS:
-            shutil.copy(Path(folder) / f"{name}-1280-light.png", pictures / f"{name}.png")
-        print(f"{', '.join(IN_DOCS)} in {pictures}")
+            page.goto(url + places[name], wait_until="networkidle")
+            page.screenshot(path=pictures / f"{name}.png")
+        browser.close()
+    print(f"{', '.join(IN_DOCS)} in {pictures}")
     return 0
 
 
