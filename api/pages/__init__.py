@@ -251,7 +251,8 @@ def _status(newest: str | None, ended: str, nights: list[Found]) -> dict[str, st
         reason = f"The lists of {newest}, the day that ended last, are published."
         return {"colour": "good", "word": "Fresh", "reason": reason}
     last = nights[-1]
-    word = "Withdrawn" if last["withdrawn"] else "Refused" if last["refused"] else "Late"
+    refused = "Held" if last["held"] else "Refused"
+    word = "Withdrawn" if last["withdrawn"] else refused if last["refused"] else "Late"
     since = "1 day has" if behind == 1 else f"{behind} days have"
     reason = f"The newest lists are those of {newest}. {since} ended since, the last on {ended}"
     why = f": {last['said']}." if word != "Late" and last["date"] == ended else "."

@@ -54,7 +54,9 @@ function draw(figure) {
   }
   if (kind === "interval") bands = [{ series: [3, 2], fill: `${colour("--accent")}33` }];
   const ranges = { ranks: { dir: -1, range: [0.5, 20.5] }, interval: { range: [0, Number(figure.dataset.top)] } };
-  const marks = kind === "ranks" ? { splits: [1, 5, 10, 15, 20] } : {};
+  // Ranks and counts are whole.
+  const whole = Array.from({ length: 12 }, (_, n) => [1, 2, 5].map((first) => first * 10 ** n)).flat();
+  const marks = kind === "ranks" ? { splits: () => [1, 5, 10, 15, 20] } : percent || kind === "interval" ? {} : { incrs: whole };
   const box = document.createElement("div");
   box.setAttribute("aria-hidden", "true");
   figure.prepend(box);
@@ -78,7 +80,7 @@ function draw(figure) {
       series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
       axes: [
         { ...axis, size: 32, space: 60, incrs: [1, 2, 3, 7, 14, 28].map((n) => n * 86_400), values: (_, ticks) => ticks.map((tick) => day(tick).slice(5)) },
-        { ...axis, ...(marks.splits && { splits: () => marks.splits }), size: 48, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) },
+        { ...axis, ...marks, size: 48, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) },
       ],
       bands,
       focus: { alpha: 0.35 },
