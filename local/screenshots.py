@@ -34,7 +34,7 @@ def shoot(browser: Browser, url: str, places: Mapping[str, str], folder: Path) -
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
             for name, place in places.items():
-                page.goto(url + place, wait_until="networkidle")
+                page.goto(url + place)  # pictures are drawn before it is called loaded
                 page.screenshot(path=folder / f"{name}-{width}-{theme}.png", full_page=True)
             page.close()
 
@@ -83,7 +83,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=browser_path, args=sandbox)
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
         for name in IN_DOCS:
-            page.goto(url + places[name], wait_until="networkidle")
+            page.goto(url + places[name])
             page.screenshot(path=pictures / f"{name}.png")
         browser.close()
     print(f"{', '.join(IN_DOCS)} in {pictures}")

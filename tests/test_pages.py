@@ -462,12 +462,11 @@ def test_everybody_can_use_it(browser: Browser, url: str, name: str, theme: Any)
     """axe finds nothing serious, and nothing is wider than a small telephone."""
     with watched(browser, url, allowed=404, color_scheme=theme, viewport={"width": 360, "height": 740}) as page:
         page.goto(url + PLACES[name])
-        page.wait_for_load_state("networkidle")
         found = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
         for width in (320, 360, 768):
             page.set_viewport_size({"width": width, "height": 740})
-            assert page.evaluate("document.documentElement.scrollWidth") == width
+            page.wait_for_function("wanted => document.documentElement.scrollWidth === wanted", arg=width)
 
 
 @pytest.mark.parametrize("name", PLACES)

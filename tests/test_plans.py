@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,11 +11,15 @@ import psycopg2
 import pytest
 from conftest import DAY, Night
 
+from api.database import QUERIES
 from bench.day import repeat
 from elt import sql, steps
 from local.postgres import MASTER
 
 pytestmark = [pytest.mark.usefixtures("nobody_reads"), pytest.mark.model_blind]
+
+ASKED = {"ended": DAY, "date": None, "advertiser_id": "A001", "product_id": "p01", "typed": "p01"}
+"""Of the pages."""
 
 looked_at: Counter[str] = Counter()
 """Rows that every part of a statement's plan had to look at, again and again where it was run again."""
@@ -48,7 +53,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
-    """The rows that each statement of DAY's night looks at, after so many days of the same, analysed."""
+    """The rows that each statement of DAY's night, and of a page, looks at, after so many days of the same."""
     before = date.fromisoformat(DAY) - timedelta(1)
     ids = [f"A{n:03}" for n in range(advertisers)]
     pairs = [(a, f"p{n:02}") for a in ids for n in range(25)]
@@ -76,6 +81,10 @@ def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
         steps.build_model(DAY, model, connect, night.s3, settings)
     steps.publish(DAY, sql.models(), connect, settings, run_id="test")
     steps.forget(DAY, connect, settings)
+    with closing(connect()) as conn, conn.cursor() as cursor:
+        for name, query in QUERIES.items():
+            if name.startswith("page_"):
+                cursor.execute(query, ASKED)
     return dict(looked_at)
 
 
@@ -83,7 +92,7 @@ def explaining(night: Night) -> Any:
     return psycopg2.connect(night.warehouse.url("recommendations_pipeline"), cursor_factory=Explained)
 
 
-def test_nothing_of_the_night_grows_with_the_history_or_with_advertisers_squared(
+def test_nothing_of_the_night_or_of_a_page_grows_with_the_history_or_with_advertisers_squared(
     night: Night, migrated_warehouse: Any, s3: Any, bucket: str
 ) -> None:
     few = night_of(night, advertisers=20, history=120)
