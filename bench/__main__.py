@@ -18,7 +18,6 @@ ALONE = {"pages": "The pages"}
 """Modules of bench, each with `tables(quick) -> Markdown`, and their headings; the latter run only when named."""
 
 PAGE = PROJECT / "docs" / "performance.md"
-BEGIN, END = "<!-- measured: make bench writes from here -->", "<!-- to here -->"
 
 
 def main() -> int:
@@ -51,7 +50,7 @@ def main() -> int:
     measured = "\n\n".join(text)
     print(measured)
     if not arguments.quick and not arguments.only:
-        write(PAGE, measured)
+        write(PAGE, measured, "make bench")
     return 0
 
 
@@ -66,13 +65,14 @@ def about_this_machine() -> str:
     )
 
 
-def write(page: Path, measured: str) -> None:
-    """Puts the tables between the page's marks; what people wrote around them stays."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write(page: Path, measured: str, command: str) -> None:
+    """Puts the tables between the page's marks, those of the command; what people wrote around them stays."""
+    marks = f"<!-- measured: {command} writes from here -->", "<!-- to here -->"
+    before, begin, rest = page.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SystemExit(f"{page}: the marks {BEGIN!r} and {END!r} are not there")
-    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
+        raise SystemExit(f"{page}: the marks {' and '.join(marks)} are not there")
+    page.write_text(f"{before}{begin}\n\n{measured}\n\n{end}{after}")
 
 
 if __name__ == "__main__":

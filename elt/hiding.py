@@ -30,8 +30,10 @@ def hide(
 
     Recorded first, in marts.hidden_products: what is ranked from then on leaves it out, and one that was stopped is
     simply started again. Returns the days published again, with the models whose lists changed. Raises PipelineError
-    when an audit is broken.
+    when an audit is broken, and before anything is recorded when a model cuts its lists itself.
     """
+    for model in models:
+        model.check_fills_up()
     key = {"advertiser_id": advertiser, "product_id": product}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.run(cursor, "marts/hidden_products", why=why, who=by, **key)

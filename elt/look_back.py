@@ -1,4 +1,5 @@
-"""How far back in time a ranking model reads: told from its SQL, so that it can not be told wrong."""
+"""How far back in time a ranking model reads, and whether it cuts its lists: told from its SQL, so that it can not be
+told wrong."""
 
 import sqlglot
 from sqlglot import exp
@@ -12,6 +13,9 @@ FARTHEST = 30
 
 WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock, exp.Command)
 """What no part of a model is, nor of a CTE in it."""
+
+COMPARES = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ, exp.Between, exp.In)
+"""How a rank is compared with a number."""
 
 DAY = "the log day"
 """What stands for the parameter while a query is read."""
@@ -38,6 +42,36 @@ def look_back(query: str, file: str) -> int:
     if (farthest := max(days, default=0)) > FARTHEST:
         raise PipelineError(f"{file}: looks back {farthest} days; a model may look back {FARTHEST}")
     return farthest
+
+
+def cut(query: str, file: str) -> str | None:
+    """The condition by which the query cuts its lists itself, so that they can not be filled up; None: it ranks all.
+
+    Its rank compared with a number, by whatever name, or a LIMIT above 1; not the best of another model's whole ranking
+    (pg_temp), nor what only computes a figure. Raises PipelineError as `one_select` does.
+    """
+    statement = one_select(query, file)
+    normalize_identifiers(statement, dialect="postgres")
+    ranks = {"rank", *(made.this.name for made in statement.find_all(exp.Alias) if made.alias == "rank")}
+    for compared in statement.find_all(*COMPARES):
+        clause, select = compared.find_ancestor(exp.Where, exp.Join, exp.Select), compared.find_ancestor(exp.Select)
+        if select is None or isinstance(clause, exp.Select | None) or isinstance(clause.parent, exp.Filter):
+            continue
+        tables = [table for table in select.find_all(exp.Table) if table.find_ancestor(exp.Select) is select]
+        others = {table.alias_or_name for table in tables if table.db == "pg_temp"}
+        others |= {""} if all(table.db == "pg_temp" for table in tables) else set()
+        parts = [
+            part for part in compared.find_all(exp.Column, exp.Literal) if part.find_ancestor(exp.Select) is select
+        ]
+        own = [
+            part for part in parts if isinstance(part, exp.Column) and part.name in ranks and part.table not in others
+        ]
+        if own and any(isinstance(part, exp.Literal) for part in parts):
+            return compared.sql("postgres")
+    for limit in statement.find_all(exp.Limit, exp.Fetch):
+        if limit.args.get("expression", limit.args.get("count")) != exp.Literal.number(1):
+            return limit.sql("postgres").strip()
+    return None
 
 
 def one_select(query: str, file: str) -> exp.Query:

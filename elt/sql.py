@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from elt.errors import PipelineError
-from elt.look_back import look_back
+from elt.look_back import cut, look_back
 from elt.settings import PROJECT
 
 SQL = PROJECT / "sql"
@@ -126,11 +126,15 @@ class Model:
         """What decides its lists: itself, and the models that it stands on."""
         return [self, *self.stands_on]
 
-    @property
-    def cut(self) -> str | None:
-        """The condition by which it cuts its lists at a rank itself, which can then not be filled up; or None."""
-        found = re.search(r"\b(\w+\.)?rank\s*<=?\s*\d+", self.statement, re.IGNORECASE)
-        return found[0] if found else None
+    def check_fills_up(self) -> None:
+        """Raises PipelineError when it cuts its lists itself: where products must not be listed, they were short."""
+        for model in self.whole:
+            if condition := cut(model.source, shown(model.file)):
+                raise PipelineError(
+                    f"{shown(model.file)}: cuts its lists itself, by {condition}, so that they can not be filled up "
+                    "where products are hidden or excluded. Leave that out: a model ranks all its products, and the "
+                    "pipeline lists the first 20"
+                )
 
     @property
     def text(self) -> str:

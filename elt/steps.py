@@ -153,7 +153,7 @@ def rank(cursor: Cursor, day: str, model: sql.Model, name: str, timeout: int = 0
     """Ranks the day by the model into pg_temp.ranked, and into models.candidates under the name. Returns their number.
 
     Raises PipelineError that names the file when it is not valid SQL, when it takes longer than `timeout`, seconds (0:
-    as long as it likes), or what it ranks is not a list.
+    as long as it likes), what it ranks is not a list, or products are hidden on the day and it cuts its lists itself.
     """
     file = sql.shown(model.file)
     with warehouse.blamed_on(file):
@@ -161,8 +161,8 @@ def rank(cursor: Cursor, day: str, model: sql.Model, name: str, timeout: int = 0
         query = warehouse.ranking(cursor, model, day)
         warehouse.run(cursor, "queries/ranks_needed", ds=day)
         ((ranks,),) = cursor.fetchall()
-        if ranks > 20 and model.cut:
-            log.warning("%s: lists can not be filled up where products are hidden: leave out %s", file, model.cut)
+        if ranks > 20:
+            model.check_fills_up()
         _within(timeout, cursor, identifiers.SQL(ranked).format(query, identifiers.Literal(ranks)), file)
         cursor.execute("SELECT * FROM pg_temp.ranked LIMIT 0")
         sql.check_columns(file, [column.name for column in cursor.description or ()])

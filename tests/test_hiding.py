@@ -13,7 +13,7 @@ import httpx
 import pytest
 from conftest import DAY, MODELS, Night, as_csv, ordinary_logs
 
-from elt import hiding, sql
+from elt import following, hiding, sql, steps
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -148,8 +148,6 @@ def test_a_night_ranked_before_a_product_was_hidden_is_ranked_again_before_it_is
     assert {day: sorted(of) for day, of in published.items()} == {DAY: sorted(MODELS)}
     with pytest.raises(NotYet, match="before a product was hidden"):
         delivered.publish(NEXT)
-    from elt import following
-
     following.finish(NEXT, models, connect, lambda: delivered.s3, settings, run_id="test")
     for day in (DAY, NEXT):
         assert listed(delivered, day) == {
@@ -205,3 +203,25 @@ def test_the_lists_of_a_model_that_a_release_lacks_go_when_they_name_what_is_hid
     assert "TopProduct" in hiding.hide("ACME", product, *arguments, why="sold out", by="ana")[DAY]
     assert set(listed(delivered)) == {model.name for model in others}
     assert not any(product in of for of in listed(delivered).values())
+
+
+def test_a_model_that_cuts_its_lists_itself_is_refused_before_they_are_short(
+    delivered: Night, s3_url: str, tmp_path: Path
+) -> None:
+    """At once by `hide`; where a list excludes products, when it ranks; else it works."""
+    file = tmp_path / "cut.sql"
+    whole = sql.read("models/top_ctr")
+    file.write_text(whole.replace("-- TopCTR:", "-- Cut:") + "\nWHERE ranked.rank <= 20\n")
+    models = [*sql.models(), sql.model(file)]
+    connect, settings = delivered.warehouse.connect, delivered.settings
+    delivered.run()
+    assert steps.build_model(DAY, models[-1], connect, delivered.s3, settings) == 40
+    said = r"cut\.sql: cuts its lists itself, by ranked\.rank <= 20, so that they can not be filled up"
+    with pytest.raises(PipelineError, match=said):
+        hiding.hide("ACME", "p06", models, connect, lambda: delivered.s3, settings, why="x", by="ada")
+    assert delivered.warehouse.rows("SELECT * FROM marts.hidden_products") == []
+    delivered.change(exclusions_uri=f"s3://{delivered.bucket}/exclusions")
+    delivered.put("exclusions", "advertiser_id,product_id\nACME,p06\n")
+    delivered.load()
+    with pytest.raises(PipelineError, match=said):
+        steps.build_model(DAY, models[-1], connect, delivered.s3, settings)

@@ -10,7 +10,7 @@ from conftest import DAY, Night, Warehouse
 
 from elt import sql, steps
 from elt.errors import PipelineError
-from elt.look_back import look_back
+from elt.look_back import cut, look_back
 from elt.migrate import migrate
 from elt.settings import PROJECT
 from local import describe
@@ -292,6 +292,29 @@ DAYS = "SELECT * FROM staging.product_daily AS events WHERE "
 )
 def test_how_far_a_model_looks_back_is_read_in_its_sql_however_it_is_spelt(condition: str, days: int) -> None:
     assert look_back(DAYS + condition, "x.sql") == days
+
+
+RANKED = "SELECT place.n AS rank, place.n <= 3 AS is_first FROM place JOIN pg_temp.top_ctr ON true "
+
+
+@pytest.mark.parametrize(
+    ("rest", "found"),
+    [
+        ("", None),
+        ("WHERE place.rank <= 20", "place.rank <= 20"),
+        ("WHERE place.views > 3 AND 21 > place.n", "21 > place.n"),
+        ("WHERE rank BETWEEN 1 AND 50", "rank BETWEEN 1 AND 50"),
+        ("JOIN other ON other.rank = place.rank AND place.n < 10", "place.n < 10"),
+        ("CROSS JOIN LATERAL (SELECT 1 AS one FROM other ORDER BY other.n LIMIT 20) AS best", "LIMIT 20"),
+        ("CROSS JOIN LATERAL (SELECT 1 AS one FROM other ORDER BY other.n LIMIT 1) AS best", None),
+        ("FETCH FIRST 20 ROWS ONLY", "FETCH FIRST 20 ROWS ONLY"),
+        ("WHERE top_ctr.rank <= 5", None),
+        ("WHERE place.product_id IN (SELECT product_id FROM pg_temp.top_ctr WHERE rank <= 5)", None),
+        ("WHERE place.rank > place.views AND place.views > 3", None),
+    ],
+)
+def test_a_model_that_cuts_its_lists_itself_is_found_however_it_does(rest: str, found: str | None) -> None:
+    assert cut(RANKED + rest, "x.sql") == found
 
 
 @pytest.mark.parametrize(
