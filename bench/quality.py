@@ -24,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -323,20 +324,21 @@ def begin() -> None:
     os.environ.update(s3.environment(stack.enter_context(s3.s3_server(free_port()))))
 
 
-def cases(quick: bool, seeds: int) -> list[Case]:
+def cases(quick: bool, seeds: int, advertisers: int) -> list[Case]:
     """What is run, the longest first."""
+    of = partial(Case, advertisers=advertisers)
     alone = tuple(Group(impressions) for impressions in IMPRESSIONS)
     if quick:
         loop = tuple(Group(2_000, model, 1.0) for model in FOLLOWED[:2])
-        return [Case("slow", loop, FOLLOWING), Case("slow", alone, ALONE), Case("static", alone[1:], ALONE, flat=True)]
+        return [of("slow", loop, FOLLOWING), of("slow", alone, ALONE), of("static", alone[1:], ALONE, flat=True)]
     loops = tuple(
         Group(impressions, model, share) for impressions in IMPRESSIONS for share in (0.8, 1.0) for model in FOLLOWED
     )
     return [
-        *(Case(world, loops, FOLLOWING) for world in WORLDS),
-        *(Case(world, alone, ALONE, seed=seed) for seed in range(1, seeds + 1) for world in WORLDS),
-        *(Case("static", alone, ALONE, seed=seed, prior=HEADLINES) for seed in range(1, seeds + 1)),
-        Case("static", alone, ALONE, flat=True),
+        *(of(world, loops, FOLLOWING) for world in WORLDS),
+        *(of(world, alone, ALONE, seed=seed) for world in WORLDS for seed in range(1, seeds + 1)),
+        *(of("static", alone, ALONE, seed=seed, prior=HEADLINES) for seed in range(1, seeds + 1)),
+        of("static", alone, ALONE, flat=True),
     ]
 
 
@@ -382,6 +384,8 @@ def _alone(results: Results) -> str:
         shares = {name: [x for result in of for x in result.shares[name]] for name in columns}
         gain = [d - s for d, s in zip(shares["DecayedCTR"], shares["SmoothedCTR"], strict=True)]
         values = [percent(shares[name]) for name in columns]
+        margin = interval(shares["DecayedCTR"]).partition(" ")[2]
+        values[columns.index("DecayedCTR")] += f" {margin}"
         rows.append([label, f"{group.impressions:,}", *values, interval(gain)])
         lifts = [statistics.fmean(result.lift[name] or 0 for result in of) for name in models]
         rows.append(["", "lift", "", *(f"{lift:.2f}" for lift in lifts), "", ""])
@@ -431,14 +435,15 @@ def in_order(truth: dict[str, float], figure: dict[str, float | None]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality",
-        description="How good the lists are, on planted truth. Prints the tables; a full run writes docs/models.md.",
+        description="How good the lists are, on planted truth. Prints the tables and writes them into docs/models.md.",
     )
+    parser.add_argument("--advertisers", type=int, default=20, help=f"in a group, each with {PRODUCTS} products")
     parser.add_argument("--seeds", type=int, default=4, help="of the worlds in which nobody follows a list")
     parser.add_argument("--quick", action="store_true", help="a few cases, writes no page; QUICK=1 says the same")
     parser.add_argument("--processes", type=int, default=2, help="cases run at one time")
     arguments = parser.parse_args()
     quick = arguments.quick or os.environ.get("QUICK", "") not in ("", "0")
-    to_run = cases(quick, arguments.seeds)
+    to_run = cases(quick, arguments.seeds, arguments.advertisers)
     lived = {case: case.days * len(case.groups) for case in to_run}
     started = time.monotonic()
     found: Results = {}
@@ -454,8 +459,9 @@ def main() -> int:
                 f"seed {case.seed}  ({passed:.0f} s, about {left:.0f} s to go)\n"
             )
     measured = (
-        f"{about_this_machine()} {to_run[0].advertisers} advertisers a group with {PRODUCTS} products each, "
-        f"{1 if quick else arguments.seeds} seeds where nobody follows; {time.monotonic() - started:.0f} s. "
+        f"{about_this_machine()} {arguments.advertisers} advertisers a group with {PRODUCTS} products each, "
+        f"{1 if quick else arguments.seeds} seeds of the worlds where nobody follows; "
+        f"{time.monotonic() - started:.0f} s. "
         "After ±: half of the 95 % interval over advertisers, paired, in points.\n\n"
         + tables({case: found[case] for case in to_run})
     )

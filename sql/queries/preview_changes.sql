@@ -10,44 +10,52 @@ WITH most AS (
         AND previewed.change > 0
     ORDER BY previewed.change DESC, previewed.advertiser_id ASC
     LIMIT 10
+),
+
+listed AS (
+    SELECT
+        candidates.advertiser_id,
+        candidates.product_id,
+        candidates.rank AS new_rank,
+        NULL::integer AS old_rank
+    FROM models.candidates
+    WHERE
+        candidates.date = %(ds)s::date
+        AND candidates.model = %(preview)s
+    UNION ALL
+    SELECT
+        recommendations.advertiser_id,
+        recommendations.product_id,
+        NULL AS new_rank,
+        recommendations.rank AS old_rank
+    FROM marts.recommendations
+    WHERE
+        recommendations.date = %(ds)s::date
+        AND recommendations.model = %(against)s
+),
+
+products AS (
+    SELECT
+        listed.advertiser_id,
+        listed.product_id,
+        max(listed.new_rank) AS new_rank,
+        max(listed.old_rank) AS old_rank
+    FROM listed
+    GROUP BY listed.advertiser_id, listed.product_id
 )
 
 SELECT
     json_build_object(
         'advertiser_id', most.advertiser_id,
         'rank_weighted_change', round(most.change, 6),
-        'comes', (
-            SELECT coalesce(json_agg(candidates.product_id ORDER BY candidates.rank), '[]')
-            FROM models.candidates
-            WHERE
-                candidates.date = %(ds)s::date
-                AND candidates.model = %(preview)s
-                AND candidates.advertiser_id = most.advertiser_id
-                AND candidates.product_id NOT IN (
-                    SELECT recommendations.product_id
-                    FROM marts.recommendations
-                    WHERE
-                        recommendations.date = %(ds)s::date
-                        AND recommendations.model = %(against)s
-                        AND recommendations.advertiser_id = most.advertiser_id
-                )
+        'comes', coalesce(
+            json_agg(products.product_id ORDER BY products.new_rank) FILTER (WHERE products.old_rank IS NULL), '[]'
         ),
-        'goes', (
-            SELECT coalesce(json_agg(recommendations.product_id ORDER BY recommendations.rank), '[]')
-            FROM marts.recommendations
-            WHERE
-                recommendations.date = %(ds)s::date
-                AND recommendations.model = %(against)s
-                AND recommendations.advertiser_id = most.advertiser_id
-                AND recommendations.product_id NOT IN (
-                    SELECT candidates.product_id
-                    FROM models.candidates
-                    WHERE
-                        candidates.date = %(ds)s::date
-                        AND candidates.model = %(preview)s
-                        AND candidates.advertiser_id = most.advertiser_id
-                )
+        'goes', coalesce(
+            json_agg(products.product_id ORDER BY products.old_rank) FILTER (WHERE products.new_rank IS NULL), '[]'
         )
     ) AS change
 FROM most
+INNER JOIN products ON most.advertiser_id = products.advertiser_id
+GROUP BY most.advertiser_id, most.change
 ORDER BY most.change DESC, most.advertiser_id ASC
