@@ -230,7 +230,8 @@ def _hiding(arguments: Arguments) -> tuple[Any, ...]:
 def _say_hidden(done: str, arguments: Arguments, published: dict[str, list[str]]) -> int:
     print(f"{arguments.product} of {arguments.advertiser} is {done}")
     for day, changed in published.items():
-        print(f"{day}: {'published again: ' + ', '.join(changed) if changed else 'no list changed'}")
+        said = "no list changed: none would name it"
+        print(f"{day}: {'published again: ' + ', '.join(changed) if changed else said}")
     return _write_published(*published)
 
 
@@ -250,10 +251,12 @@ def _add_preview(commands: Commands) -> None:
     parser.add_argument("--to", dest="last", help="last log day", required=True, **DAY)
     parser.add_argument("--against", help="the published model; by default the one of the file's name, or Recommended")
     parser.add_argument("--json", action="store_true", help="everything as one JSON document, instead of lines")
-    parser.set_defaults(run=_preview)
+    parser.set_defaults(run=_preview, refuse=parser.error)
 
 
 def _preview(arguments: Arguments) -> None:
+    if arguments.first > arguments.last:
+        arguments.refuse(f"--from {arguments.first} is after --to {arguments.last}")
     name = sql.model(arguments.file).name
     against = arguments.against or (name if name in [model.name for model in sql.models()] else "Recommended")
     say: Any = (lambda line: None) if arguments.json else (lambda line: print(line, flush=True))

@@ -1,6 +1,8 @@
 """How far back in time a ranking model reads, and whether it cuts its lists: told from its SQL, so that it can not be
 told wrong."""
 
+import re
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -83,7 +85,8 @@ def one_select(query: str, file: str) -> exp.Query:
         # The parameter is the only thing in a model that is not SQL.
         statements = sqlglot.parse(query.replace("%(ds)s", f"'{DAY}'").replace("%%", "%"), read="postgres")
     except SqlglotError as error:
-        raise PipelineError(f"{file}: can not be read: {error}") from None
+        said = re.sub(r"\x1b\[\d+m", "", str(error))  # it underlines
+        raise PipelineError(f"{file}: can not be read: {said}") from None
     found = [statement for statement in statements if statement is not None]
     match found:
         case [exp.Query() as statement] if not statement.find(*WRITES):

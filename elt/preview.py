@@ -22,6 +22,7 @@ def preview(
     night waits for. Raises PipelineError when the file is no model or no day of the range is published by `against`.
     """
     model = sql.model(file)
+    _ = model.looks_back  # refused here as it would be by a night
     name = {"preview": f"{model.name} (preview)", "against": against}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

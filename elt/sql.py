@@ -255,8 +255,14 @@ def _is_model(file: Path) -> bool:
 
 
 def model(file: Path) -> Model:
-    """The model of a file, wherever it is. Raises PipelineError when its first line does not name it."""
-    source = file.read_bytes().decode()
+    """The model of a file, wherever it is.
+
+    Raises PipelineError when it can not be read, or its first line does not name it.
+    """
+    try:
+        source = file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{file}: can not be read: {error}") from None
     first = source.partition("\n")[0].strip()
     title = re.match(r"--\s*([A-Za-z][A-Za-z0-9_]*):\s*\S", first)
     expected = file.stem.replace("_", "").lower()

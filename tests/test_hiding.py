@@ -55,7 +55,7 @@ def test_an_excluded_product_is_on_no_list_and_the_list_is_filled_up(delivered: 
     delivered.change(exclusions_uri=f"s3://{delivered.bucket}/exclusions")
     with pytest.raises(NotYet, match="exclusions"):
         delivered.load()
-    out = [("ACME", "p06"), ("ACME", "p04"), ("BOLT", "p13"), ("GONE", "p01"), ("ACME", "p06")]
+    out = [("ACME", "p06"), (" ACME", "p04\xa0"), ("BOLT", "p13"), ("GONE", "p01"), ("ACME", "p06")]
     delivered.put("exclusions", as_csv(("why", "product_id", "advertiser_id"), [("x", p, a) for a, p in out]))
     delivered.run()
     expected = {model: [p for p in of if p not in ("p06", "p04")] for model, of in everything(delivered).items()}
@@ -106,11 +106,11 @@ def test_readers_never_see_a_hidden_product_after_the_command_has_returned_nor_a
         for thread in threads:
             thread.start()
         try:
-            hidden = elt(delivered, s3_url, "hide", "ACME", product, "--why", "sold out", "--by", "ada")
+            hidden = elt(delivered, s3_url, "hide", "ACME", f" {product} ", "--why", "sold out", "--by", "ada")
             returned = time.monotonic()
             time.sleep(1)
             asked_again = time.monotonic()
-            unhidden = elt(delivered, s3_url, "unhide", "ACME", product, "--by", "bob")
+            unhidden = elt(delivered, s3_url, "unhide", "ACME ", product, "--by", "bob")
             back = time.monotonic()
             time.sleep(0.5)
         finally:
@@ -129,6 +129,8 @@ def test_readers_never_see_a_hidden_product_after_the_command_has_returned_nor_a
         "SELECT product_id, why, hidden_by, unhidden_by, unhidden_at > hidden_at FROM marts.hidden_products",
         role="recommendations_analyst",
     ) == [(product, "sold out", "ada", "bob", True)]
+    unknown = elt(delivered, s3_url, "hide", "ACME", "p'; %s\"ü", "--why", "what is it?")
+    assert f"{DAY}: no list changed" in unknown.stdout, unknown.stderr
     again = elt(delivered, s3_url, "unhide", "ACME", product)
     assert again.returncode == 1
     assert f"{product} of ACME is not hidden" in again.stderr
@@ -225,3 +227,21 @@ def test_a_model_that_cuts_its_lists_itself_is_refused_before_they_are_short(
     delivered.load()
     with pytest.raises(PipelineError, match=said):
         steps.build_model(DAY, models[-1], connect, delivered.s3, settings)
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_an_advertiser_all_of_whose_products_are_hidden_has_no_list_and_no_model_may_be_left_without(
+    delivered: Night,
+) -> None:
+    delivered.run()
+    hide = "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) SELECT %s, 'p' || to_char(n, 'FM00'), 'x', 'ada' FROM generate_series(0, 24) AS n"
+    arguments: tuple[Any, ...] = (sql.models(), delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
+    delivered.warehouse.rows(hide, "ACME")
+    hiding.hide("ACME", "p00", *arguments, why="sold out", by="ada")
+    assert listed(delivered) == {}
+    count = "SELECT count(*), count(DISTINCT (model, advertiser_id)) FROM marts.recommendations"
+    assert delivered.warehouse.rows(count) == [(20 * len(MODELS), len(MODELS))]
+    delivered.warehouse.rows(hide, "BOLT")
+    with pytest.raises(PipelineError, match="every_model_is_published"):
+        hiding.hide("BOLT", "p00", *arguments, why="sold out", by="ada")
+    assert delivered.warehouse.rows(count) == [(20 * len(MODELS), len(MODELS))]

@@ -87,6 +87,38 @@ def test_a_preview_of_a_published_model_changes_nothing(published: Night) -> Non
         preview.preview(model.file, "Recommended", long_ago, long_ago, published.warehouse.connect, lambda line: None)
 
 
+def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
+    published: Night, s3_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "fewest.sql"
+    before = everything(published)
+    for text, said in (
+        (None, "No such file"),
+        (
+            "-- Most: not its name.\nSELECT 1",
+            "the first line must be '-- Name: what the model is', where Name is 'fewest'",
+        ),
+        (FEWEST.replace("SELECT\n", "SELEC\n", 1), "can not be read: Invalid expression"),
+        (FEWEST.replace("product_daily.clicks ASC", "product_daily.klicks ASC"), "klicks does not exist"),
+        (FEWEST.replace("date = %(ds)s::date", "date >= %(ds)s::date - 31"), "looks back 31 days"),
+        (
+            FEWEST.replace("row_number() OVER", "rank() OVER").replace(", product_daily.product_id ASC", ""),
+            "a_rank_is_given_once",
+        ),
+    ):
+        if text is not None:
+            file.write_text(text)
+        refused = elt(published, s3_url, "preview", str(file), "--from", DAYS[0], "--to", DAYS[0])
+        assert refused.returncode == 1
+        assert str(file) in refused.stderr
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert "\x1b" not in refused.stderr
+    assert everything(published) == before
+    backwards = elt(published, s3_url, "preview", str(file), "--from", DAYS[1], "--to", DAYS[0])
+    assert (backwards.returncode, f"--from {DAYS[1]} is after --to {DAYS[0]}" in backwards.stderr) == (2, True)
+
+
 def lists(night: Night, day: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """By advertiser, what Fewest would list of the day, and TopCTR does."""
     counts = night.warehouse.rows(

@@ -10,6 +10,13 @@
 -- hidden_at: When
 -- unhidden_by: Who took that back
 -- unhidden_at: When; null: it is hidden now
+--
+-- Blanks around ids are not of them, as in the logs.
 INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by)
-VALUES (%(advertiser_id)s, %(product_id)s, %(why)s, %(who)s)
+VALUES (
+    btrim(%(advertiser_id)s, E' \t\r\n\u00a0'),
+    btrim(%(product_id)s, E' \t\r\n\u00a0'),
+    %(why)s,
+    %(who)s
+)
 ON CONFLICT (advertiser_id, product_id) WHERE hidden_products.unhidden_at IS NULL DO NOTHING;

@@ -4,6 +4,6 @@ UPDATE marts.hidden_products SET
     unhidden_by = %(who)s,
     unhidden_at = now()
 WHERE
-    hidden_products.advertiser_id = %(advertiser_id)s
-    AND hidden_products.product_id = %(product_id)s
+    hidden_products.advertiser_id = btrim(%(advertiser_id)s, E' \t\r\n\u00a0')
+    AND hidden_products.product_id = btrim(%(product_id)s, E' \t\r\n\u00a0')
     AND hidden_products.unhidden_at IS NULL

@@ -6,12 +6,14 @@
 -- date: Log day, UTC
 -- advertiser_id: Advertiser
 -- product_id: Product of the advertiser that is on none of its lists of the day
+--
+-- Blanks around ids are not of them, as in the logs.
 DELETE FROM staging.exclusions
 WHERE exclusions.date = %(ds)s::date;
 
 INSERT INTO staging.exclusions (date, advertiser_id, product_id)
 SELECT DISTINCT
     %(ds)s::date AS date,
-    exclusions.advertiser_id,
-    exclusions.product_id
+    btrim(exclusions.advertiser_id, E' \t\r\n\u00a0') AS advertiser_id,
+    btrim(exclusions.product_id, E' \t\r\n\u00a0') AS product_id
 FROM pg_temp.exclusions;
