@@ -36,7 +36,7 @@ $(VENV)/bench: $(STAMP) requirements/bench.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-quality: setup ## How good the models' lists are, on planted truth: 10 minutes; QUICK=1: 2
+quality: setup ## How good the models' lists are, on planted truth; writes docs/models.md: 10 minutes (QUICK=1: 2, writes nothing)
 	@exec $(BIN)/python -m bench.quality
 
 docs: setup ## Write docs/data-dictionary.md and docs/lineage.md from the database and the SQL

@@ -438,7 +438,7 @@ def main() -> int:
         description="How good the lists are, on planted truth. Prints the tables and writes them into docs/models.md.",
     )
     parser.add_argument("--advertisers", type=int, default=20, help=f"in a group, each with {PRODUCTS} products")
-    parser.add_argument("--seeds", type=int, default=4, help="of the worlds in which nobody follows a list")
+    parser.add_argument("--seeds", type=int, default=3, help="of the worlds in which nobody follows a list")
     parser.add_argument("--quick", action="store_true", help="a few cases, writes no page; QUICK=1 says the same")
     parser.add_argument("--processes", type=int, default=2, help="cases run at one time")
     arguments = parser.parse_args()

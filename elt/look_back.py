@@ -16,8 +16,8 @@ FARTHEST = 30
 WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock, exp.Command)
 """What no part of a model is, nor of a CTE in it."""
 
-COMPARES = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ, exp.Between, exp.In)
-"""How a rank is compared with a number."""
+COMPARES = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
+"""How a list is cut; `rank = 1` rather takes the newest of something."""
 
 DAY = "the log day"
 """What stands for the parameter while a query is read."""

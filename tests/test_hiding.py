@@ -234,7 +234,10 @@ def test_an_advertiser_all_of_whose_products_are_hidden_has_no_list_and_no_model
     delivered: Night,
 ) -> None:
     delivered.run()
-    hide = "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) SELECT %s, 'p' || to_char(n, 'FM00'), 'x', 'ada' FROM generate_series(0, 24) AS n"
+    hide = (
+        "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) "
+        "SELECT %s, 'p' || to_char(n, 'FM00'), 'x', 'ada' FROM generate_series(0, 24) AS n"
+    )
     arguments: tuple[Any, ...] = (sql.models(), delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
     delivered.warehouse.rows(hide, "ACME")
     hiding.hide("ACME", "p00", *arguments, why="sold out", by="ada")
