@@ -70,8 +70,8 @@ class Published(Response):
 
     media_type = "application/json"
 
-    def __init__(self, body: str, version: int, lasting: bool = False) -> None:
-        super().__init__(body, headers=caching(FOR_GOOD if lasting else FOR_NOW))
+    def __init__(self, body: str, version: int, lasting: bool = False, link: str | None = None) -> None:
+        super().__init__(body, headers=caching(FOR_GOOD if lasting else FOR_NOW) | ({"Link": link} if link else {}))
         self.version = version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +129,7 @@ class Edge:
                 answer, confirmed = await memory.confirmed(key)
             if answer is None:
                 # A copy: the server looks at its own. And it leaves the body out where HEAD was asked.
-                scope = {**scope, "path": path, "method": "GET" if method == "HEAD" else method}
+                scope = {**scope, "path": path, "method": "GET" if method == "HEAD" else method, "asked": method}
                 if (answer := await self._made(scope, receive, observed)) is None:
                     return None
                 memory.keep(key, answer)

@@ -1,18 +1,22 @@
 """The routes. `uvicorn api.main:app` serves them."""
 
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import date as Date
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp
 
 from api import VERSION, schema
@@ -20,6 +24,7 @@ from api.access import Access, describe, may_see, sign_in, visible
 from api.asked import LONGEST_ID, AdvertiserId, Day, ModelName, nothing_else
 from api.database import Batch, Database, Row, Unavailable
 from api.edge import Edge, Published
+from api.export import CSV, NDJSON, export
 from api.memory import Memory
 from api.pages import FOLDER, pages, templates
 from api.problems import PROBLEM, problem, what_is_wrong
@@ -31,7 +36,9 @@ settings = Settings()
 @asynccontextmanager
 async def lifespan(api: FastAPI) -> AsyncIterator[None]:
     api.state.database = database = Database(settings)
-    api.state.lists = Batch(partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates")
+    api.state.lists = Batch(
+        partial(database.fetch_all, "recommendations"), "advertiser_ids", "models", "dates", "limits"
+    )
     api.state.memory = memory = Memory(database.lease, Unavailable, settings.memory_mb * 1_000_000)
     database.on_another_server = memory.doubt
     keys = settings.api_access == "keys"
@@ -58,6 +65,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "Unknown; the detail says what there is",
         414: "The path is longer than 4 kB",
         422: "Malformed; the detail says what would be right",
+        429: "So many requests of this client are under way that others would not be answered",
         503: "The warehouse can not answer now; Retry-After says when to ask again",
     }
     return {
@@ -66,47 +74,120 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+Entries = Annotated[int | None, Query(ge=1, le=20, description="How many products at most, the best; by default all")]
+AdvertiserIds = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$")]],
+    Query(min_length=1, max_length=100, description="As in the logs, at most 100: `?advertiser_id=A&advertiser_id=B`"),
+]
+AnyModel = Annotated[
+    str | None,
+    Query(
+        min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]+$", description="Capitals, - and _ make no difference"
+    ),
+]
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}}}
+}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match names the ETag of what there is"}}
 
 
 @api.get(
     "/recommendations/{advertiser_id}/{model}",
     response_model=schema.Recommendations,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="The list of a model for an advertiser",
 )
-async def recommendations(advertiser_id: AdvertiserId, model: ModelName, date: Day = None) -> Response:
+async def recommendations(
+    advertiser_id: AdvertiserId, model: ModelName, date: Day = None, limit: Entries = None
+) -> Response:
     """The products to show, best first: of the newest published day, or of `date`."""
-    return await _answer(api.state.lists.fetch(visible(advertiser_id), model, date), advertiser_id, model, date)
+    found = api.state.lists.fetch(visible(advertiser_id), model, date, limit)
+    return await _answer(found, advertiser_id, model, date)
 
 
 @api.get(
     "/recommendations/{advertiser_id}",
     response_model=schema.Recommendations,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="The list to show for an advertiser",
 )
-async def default_list(advertiser_id: AdvertiserId, date: Day = None) -> Response:
+async def default_list(advertiser_id: AdvertiserId, date: Day = None, limit: Entries = None) -> Response:
     """The products to show, best first, when no model is asked for: those of the setting `DEFAULT_MODEL`."""
-    return await recommendations(advertiser_id, settings.default_model, date)
+    return await recommendations(advertiser_id, settings.default_model, date, limit)
+
+
+@api.get(
+    "/recommendations",
+    response_model=schema.ManyRecommendations,
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
+    summary="The lists of several advertisers",
+)
+async def many(
+    advertiser_id: AdvertiserIds, model: AnyModel = None, date: Day = None, limit: Entries = None
+) -> Response:
+    """The lists of a model, or those to show, in the order in which the advertisers are named; all of one moment."""
+    model, ids = model or settings.default_model, list(dict.fromkeys(advertiser_id))
+    return await _answer(_many(ids, model, date, limit), ids[0], model, date)
+
+
+async def _many(ids: list[str], model: str, date: Date | None, limit: int | None) -> Row | None:
+    found = await api.state.database.fetch_all(
+        "recommendations",
+        advertiser_ids=[visible(one) for one in ids],
+        models=[model] * len(ids),
+        dates=[date] * len(ids),
+        limits=[limit] * len(ids),
+    )
+    if not found:
+        return None
+    lists = {place: body for place, body, _, _ in found}
+    missing = [one for place, one in enumerate(ids, 1) if place not in lists]
+    in_order = ",".join(lists[place] for place in sorted(lists))
+    text = f'{{"count":{len(lists)},"missing":{json.dumps(missing)},"lists":[{in_order}]}}'
+    return text, found[0][2], all(lasting for *_, lasting in found)
+
+
+@api.get(
+    "/exports/lists.ndjson",
+    response_class=StreamingResponse,
+    responses=EXPORTED | UNCHANGED | _problems(404, 414, 422, 429, 503),
+    summary="All lists of a day, a line of JSON each",
+)
+async def export_ndjson(request: Request, date: Day = None, model: AnyModel = None) -> Response:
+    """Every list as `/recommendations/{advertiser_id}/{model}` has it, by model and advertiser.
+
+    A stream that breaks off is none: the day was published again meanwhile. Ask once more.
+    """
+    return await export(request, NDJSON, date, model)
+
+
+@api.get(
+    "/exports/lists.csv",
+    response_class=StreamingResponse,
+    responses=EXPORTED | UNCHANGED | _problems(404, 414, 422, 429, 503),
+    summary="All lists of a day, a line an entry",
+)
+async def export_csv(request: Request, date: Day = None, model: AnyModel = None) -> Response:
+    """date, model, advertiser_id, rank, product_id, score; otherwise as `/exports/lists.ndjson`."""
+    return await export(request, CSV, date, model)
 
 
 @api.get(
     "/history/{advertiser_id}",
     response_model=schema.History,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="Seven days of lists for an advertiser",
 )
-async def history(advertiser_id: AdvertiserId, date: Day = None) -> Response:
+async def history(advertiser_id: AdvertiserId, date: Day = None, limit: Entries = None) -> Response:
     """The lists of every model on the 7 days that end with the newest published day, or with `date`, newest first."""
-    found = api.state.database.fetch("history", advertiser_id=visible(advertiser_id), date=date)
+    found = api.state.database.fetch("history", advertiser_id=visible(advertiser_id), date=date, limit=limit)
     return await _answer(found, advertiser_id, date=date)
 
 
 @api.get(
     "/stats",
     response_model=schema.Stats,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="Figures about the lists",
 )
 async def stats(
@@ -122,7 +203,7 @@ async def stats(
 @api.get(
     "/stats/{advertiser_id}",
     response_model=schema.AdvertiserStats,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="Figures about the lists of an advertiser",
 )
 async def stats_advertiser(advertiser_id: AdvertiserId, date: Day = None) -> Response:
@@ -134,7 +215,7 @@ async def stats_advertiser(advertiser_id: AdvertiserId, date: Day = None) -> Res
 @api.get(
     "/advertisers",
     response_model=schema.Advertisers,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="The active advertisers",
 )
 async def advertisers(
@@ -148,15 +229,28 @@ async def advertisers(
     ] = "",
 ) -> Response:
     """Who was active on the newest published day, or on `date`, with the events of the day, in order of the id."""
-    return await _answer(
-        api.state.database.fetch("advertisers", date=date, limit=limit, after=after, seen=may_see()), date=date
+    return await _answer(_page(date, limit, after), date=date)
+
+
+async def _page(date: Date | None, limit: int, after: str) -> Row | None:
+    """With where the next page is, as an address relative to this one."""
+    found = await api.state.database.fetch("advertisers", date=date, limit=limit, after=after, seen=may_see())
+    if found is None:
+        return None
+    body, version, last = found
+    following = last and "?" + urlencode({"after": last, "limit": limit} | ({"date": date} if date else {}))
+    return (
+        f'{body[:-1]},"next":{json.dumps(following)}}}',
+        version,
+        False,
+        f'<{following}>; rel="next"' if following else None,
     )
 
 
 @api.get(
     "/models",
     response_model=schema.Models,
-    responses=UNCHANGED | _problems(404, 414, 422, 503),
+    responses=UNCHANGED | _problems(404, 414, 422, 429, 503),
     summary="The models there are",
 )
 async def models(date: Day = None) -> Response:

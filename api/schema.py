@@ -41,6 +41,32 @@ class Recommendations(BaseModel):
     )
 
 
+class ManyRecommendations(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "count": 1,
+                    "missing": ["UNKNOWN"],
+                    "lists": [
+                        {
+                            "advertiser_id": "LTRZRCI4M19WYVL6Q6L5",
+                            "model": "TopProduct",
+                            "date": "2024-11-30",
+                            "count": 1,
+                            "recommendations": [{"rank": 1, "product_id": "8x7ecu", "views": 7}],
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    count: int = Field(ge=1, le=100, description="Lists in this answer")
+    missing: list[str] = Field(description="The advertisers that have no list: unknown, or not active on the day")
+    lists: list[Recommendations] = Field(description="In the order in which the advertisers were named")
+
+
 class History(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -321,6 +347,7 @@ class Advertisers(BaseModel):
                     "active": 20,
                     "count": 1,
                     "advertisers": [{"advertiser_id": "LTRZRCI4M19WYVL6Q6L5", "products": 200, **DAY_EVENTS}],
+                    "next": "?after=LTRZRCI4M19WYVL6Q6L5&limit=1",
                 }
             ]
         }
@@ -331,6 +358,9 @@ class Advertisers(BaseModel):
     count: int = Field(description="Those in this answer")
     advertisers: list[Advertiser] = Field(
         description="In byte order of the id. The next page: `?after=` the last of these"
+    )
+    next: str | None = Field(
+        description="The next page, as an address relative to this one; also in the header Link. Null: there is none"
     )
 
 

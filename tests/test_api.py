@@ -380,15 +380,15 @@ def test_a_query_that_took_too_long_is_not_asked_again(warehouse: Warehouse) -> 
     async def story() -> None:
         url = warehouse.url("recommendations_api")
         database = Counting(Settings(database_url=url, pool_size=1, statement_timeout=0.3))
-        await database.fetch("history", advertiser_id="ACME", date=None)
+        await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         with closing(psycopg2.connect(warehouse.postgres.url("postgres", warehouse.name))) as holder:
             holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(Unavailable, match="the warehouse took too long to answer"):
-                await database.fetch("history", advertiser_id="ACME", date=None)
+                await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         assert connected == 1
-        await database.fetch("history", advertiser_id="ACME", date=None)
+        await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         _kill_connections(warehouse)
-        await database.fetch("history", advertiser_id="ACME", date=None)
+        await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         assert connected == 3
         database.close()
 
@@ -522,8 +522,11 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
     warehouse.rows("ANALYZE", role=MASTER)
     ids = [f"A{n}" for n in range(1, 33)]
     for query, params in (
-        ("recommendations", {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32}),
-        ("history", {"date": None, "advertiser_id": "A7"}),
+        (
+            "recommendations",
+            {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32, "limits": [None] * 32},
+        ),
+        ("history", {"date": None, "advertiser_id": "A7", "limit": None}),
     ):
         plan = asyncio.run(plan_of(warehouse, query, params))
         assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan

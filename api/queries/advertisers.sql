@@ -1,6 +1,7 @@
 -- GET /advertisers: the active advertisers of a published day with their events, in byte order of the id, as JSON text.
 -- Parameters: date, or NULL for the newest published day; limit; after, the id that the page before ended with, or '';
 -- seen, the advertisers that the one who asks may see, or NULL for all.
+-- next_after: what `after` is for the next page, NULL when there is none.
 -- No row when nothing is published, or not the date.
 WITH day AS (
     SELECT max(publications.date) AS date
@@ -51,6 +52,19 @@ answer AS (
 
 SELECT
     row_to_json(answer)::text AS body,
-    version.number AS version
+    version.number AS version,
+    (
+        SELECT max(page.advertiser_id)
+        FROM page
+        WHERE
+            EXISTS (
+                SELECT 1
+                FROM marts.active_advertisers
+                WHERE
+                    active_advertisers.date = answer.date
+                    AND active_advertisers.advertiser_id > (SELECT max(shown.advertiser_id) FROM page AS shown)
+                    AND (%(seen)s::text[] IS NULL OR active_advertisers.advertiser_id = any(%(seen)s::text[]))
+            )
+    ) AS next_after
 FROM answer
 CROSS JOIN marts.version

@@ -1,7 +1,7 @@
 -- GET /history/{advertiser_id}: the 7 days that end with a published day, newest first, as JSON text.
--- Parameters: advertiser_id; date, or NULL for the newest published day. No row when nothing is published, or not the
--- date, or the advertiser was never active on a published day. `body` is NULL where rows of one of the lists are lost,
--- as in recommendations.sql.
+-- Parameters: advertiser_id; date, or NULL for the newest published day; limit, how many entries of each list at most,
+-- NULL for all. No row when nothing is published, or not the date, or the advertiser was never active on a published
+-- day. `body` is NULL where rows of one of the lists are lost, as in recommendations.sql.
 WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
@@ -14,7 +14,8 @@ lists AS (
         recommendations.model,
         count(*) AS count,
         max(recommendations.rank) AS last_rank,
-        json_agg(recommendations.entry ORDER BY recommendations.rank) AS entries
+        json_agg(recommendations.entry ORDER BY recommendations.rank)
+        FILTER (WHERE recommendations.rank <= coalesce(%(limit)s::integer, recommendations.rank)) AS entries
     FROM day
     INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
     INNER JOIN marts.recommendations

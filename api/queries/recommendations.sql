@@ -1,7 +1,7 @@
 -- GET /recommendations/{advertiser_id}/{model}: the answers to many requests at once, as JSON text; a request for which
 -- there is nothing has no row.
--- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day: one
--- element each a request. `lasting`: of a past day that was never published again.
+-- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day;
+-- limits, how many entries at most, NULL for all: one element each a request. `lasting`: of a past day that was never published again.
 -- `body` is NULL where rows of the list are lost: it has a gap, or it is empty and its model has fewer entries on the
 -- day than were published. These are counted for an empty list only.
 WITH newest AS (
@@ -15,10 +15,11 @@ requests AS (
         request.advertiser_id,
         lower(translate(request.model, '-_', '')) AS spelling,
         coalesce(request.date, newest.date) AS date,
+        request.most,
         request.date IS NOT NULL AS is_dated
     FROM
-        unnest(%(advertiser_ids)s::text[], %(models)s::text[], %(dates)s::date[])
-        WITH ORDINALITY AS request (advertiser_id, model, date, place)
+        unnest(%(advertiser_ids)s::text[], %(models)s::text[], %(dates)s::date[], %(limits)s::integer[])
+        WITH ORDINALITY AS request (advertiser_id, model, date, most, place)
     CROSS JOIN newest
 ),
 
@@ -47,6 +48,7 @@ lists AS (
         published.model,
         published.date,
         published.row_count,
+        requests.most,
         requests.is_dated AND published.is_final AS lasting,
         rows_of_list.products,
         rows_of_list.last_rank,
@@ -64,7 +66,11 @@ lists AS (
         SELECT
             count(*) AS products,
             max(recommendations.rank) AS last_rank,
-            coalesce(json_agg(recommendations.entry ORDER BY recommendations.rank), '[]') AS entries
+            coalesce(
+                json_agg(recommendations.entry ORDER BY recommendations.rank)
+                FILTER (WHERE recommendations.rank <= coalesce(requests.most, recommendations.rank)),
+                '[]'
+            ) AS entries
         FROM marts.recommendations
         WHERE
             published.date = recommendations.date
@@ -94,5 +100,5 @@ SELECT
 FROM lists
 CROSS JOIN marts.version
 CROSS JOIN LATERAL (
-    VALUES (lists.advertiser_id, lists.model, lists.date, lists.products, lists.entries)
+    VALUES (lists.advertiser_id, lists.model, lists.date, least(lists.products, lists.most), lists.entries)
 ) AS answer (advertiser_id, model, date, count, recommendations)
