@@ -141,6 +141,8 @@ async def _many(ids: list[str], model: str, date: Date | None, limit: int | None
     if not found:
         return None
     lists = {place: body for place, body, _, _ in found}
+    if None in lists.values():
+        return None, found[0][2]
     missing = [one for place, one in enumerate(ids, 1) if place not in lists]
     in_order = ",".join(lists[place] for place in sorted(lists))
     text = f'{{"count":{len(lists)},"missing":{json.dumps(missing)},"lists":[{in_order}]}}'

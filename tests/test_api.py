@@ -526,7 +526,7 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
             "recommendations",
             {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32, "limits": [None] * 32},
         ),
-        ("history", {"date": None, "advertiser_id": "A7", "limit": None}),
+        ("history", {"date": None, "limit": None, "advertiser_id": "A7"}),
     ):
         plan = asyncio.run(plan_of(warehouse, query, params))
         assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan

@@ -181,7 +181,7 @@ LARGE = (
 )
 
 
-def test_a_publication_meanwhile_breaks_an_export_of_its_day_off_and_no_other(
+def test_an_export_that_is_not_all_of_one_publication_has_no_end(
     warehouse: Warehouse, nobody_reads: None, tmp_path: Path
 ) -> None:
     """Lists too many to be on their way at once, read by a client that waits amid; the process grows by no day."""
@@ -217,4 +217,11 @@ def test_a_publication_meanwhile_breaks_an_export_of_its_day_off_and_no_other(
         with pytest.raises(httpx.RemoteProtocolError):
             publish(http, DAY)
         assert http.get(NDJSON, headers={"accept-encoding": "identity"}).text.count("\n") == 3000
+        warehouse.rows("UPDATE marts.publications SET row_count = 30000")
+        warehouse.rows("DELETE FROM marts.recommendations WHERE model = 'Two' AND advertiser_id = 'A7' AND rank = 3")
+        for path in (NDJSON, CSV):
+            assert http.get(path, params={"model": "One"}).status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError):
+                http.get(path)
+    assert "rows of the lists of Two of 2024-11-20 are lost" in (tmp_path / "api.log").read_text()
     assert "the lists of Two of 2024-11-20 changed while they were exported" in (tmp_path / "api.log").read_text()

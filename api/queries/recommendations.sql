@@ -1,7 +1,8 @@
 -- GET /recommendations/{advertiser_id}/{model}: the answers to many requests at once, as JSON text; a request for which
 -- there is nothing has no row.
 -- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day;
--- limits, how many entries at most, NULL for all: one element each a request. `lasting`: of a past day that was never published again.
+-- limits, how many entries at most, NULL for all: one element each a request.
+-- `lasting`: of a past day that was never published again.
 -- `body` is NULL where rows of the list are lost: it has a gap, or it is empty and its model has fewer entries on the
 -- day than were published. These are counted for an empty list only.
 WITH newest AS (
