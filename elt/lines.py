@@ -54,6 +54,7 @@ class Lines:
         self.uri = uri
         self.header = _names(first, uri)
         self._unfinished = 0
+        self._open_since = 0
         self.lines = 0
         self.failure: Exception | None = None
         """What reading the object raised: psycopg2 shows it as an error of the query only."""
@@ -93,16 +94,32 @@ class Lines:
         """Records as delivered, without their line end, each with the number of its first line; the header is line 1.
 
         A record is a line, or all the lines that text in quotes goes over, where the quotes open and close a field. A
-        quote that nothing closes so within LONGEST_LINE is its line's alone, and so is one inside a field.
+        quote that nothing closes so is its line's alone, and so is one inside a field. Raises PipelineError when quotes
+        close so after more than LONGEST_LINE: what is in between has been given out as lines, and is none.
         """
-        lines = self._whole()
+        lines = self._watched()
         ahead: deque[bytes] = deque()
         number = 2
         while ahead or (ahead := deque(islice(lines, 1))):
-            count = _lines_of_record(ahead, lines) if goes_on(ahead[0]) else 1
+            count, is_open = _lines_of_record(ahead, lines) if goes_on(ahead[0]) else (1, False)
+            if is_open and not self._open_since:
+                self._open_since = number
             record = b"\n".join(ahead.popleft() for _ in range(count))
             yield number, record.removesuffix(b"\r")[:LONGEST_LINE]
             number += count
+
+    def _watched(self) -> Iterator[bytes]:
+        """The lines, while it is looked whether quotes close that were open for longer than a record may be."""
+        for line in self._whole():
+            if self._open_since and not _STAYS_OPEN.fullmatch(line):
+                if _CLOSES.match(line):
+                    raise PipelineError(
+                        f"{self.uri}: line {self._open_since}: the text in quotes that begins there goes on for more "
+                        f"than {LONGEST_LINE:,} bytes; no record may: deliver the object again without it, or, if the "
+                        "quote is a character of the text, doubled and in quotes"
+                    )
+                self._open_since = 0
+            yield line
 
     def _whole(self) -> Iterator[bytes]:
         """Lines with their carriage return, hardly more than the first LONGEST_LINE bytes of each."""
@@ -118,21 +135,24 @@ def goes_on(line: bytes) -> bool:
     return b'"' in line and _OPENS.fullmatch(line) is not None
 
 
-def _lines_of_record(ahead: deque[bytes], lines: Iterator[bytes]) -> int:
-    """How many lines the record has whose first one goes on; those that were looked at are left in `ahead`."""
+def _lines_of_record(ahead: deque[bytes], lines: Iterator[bytes]) -> tuple[int, bool]:
+    """How many lines the record has whose first one goes on, and are its quotes still open after LONGEST_LINE?
+
+    Those that were looked at are left in `ahead`.
+    """
     size, count, closed = len(ahead[0]), 1, 1
     while size <= LONGEST_LINE:
         if count == len(ahead):
             ahead.extend(islice(lines, 1))
         if count == len(ahead):
-            break
+            return closed, False
         line = ahead[count]
         size, count = size + len(line) + 1, count + 1
         if not (open_ := _STAYS_OPEN.fullmatch(line)):
-            return count if _CLOSES.match(line) else closed
+            return (count if _CLOSES.match(line) else closed), False
         if open_[1]:  # in a later field
             closed = count
-    return closed
+    return closed, True
 
 
 _QUOTED = rb'(?:[^"]++|"")*+'

@@ -820,6 +820,22 @@ def test_text_in_quotes_over_several_lines_is_one_event_and_its_lines_are_none(
     assert (sums["delivered"], sums["kept"], sums["rejected"]) == (14, 7, 7)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_text_in_quotes_that_is_longer_than_a_record_may_be_gives_the_object_up(delivered: Night, end: bytes) -> None:
+    """Its lines would be events."""
+    forged = [b"ACME,evil%d,click,2024-11-20," % (n % 50) for n in range(40_000)]
+    first = b"ACME,p,impression,2024-11-20,tv"
+    body = [b"advertiser_id,product_id,type,date,query", first, FORGED[0], *forged, b'","x"', first]
+    assert sum(map(len, forged)) > LONGEST_LINE
+    delivered.put("ads_views", end.join(body))
+    with pytest.raises(PipelineError, match=r"ads_views: line 3: the text in quotes .* 1,048,576 bytes; no record may"):
+        delivered.load()
+    body[-2] = b'" x"'
+    delivered.put("ads_views", end.join(body))
+    delivered.load()
+    assert delivered.accounting("ads_views")["rejected"] == 2, "a quote within a field closes nothing"
+
+
 def test_quotes_that_stay_open_swallow_no_more_than_their_line(delivered: Night) -> None:
     """A writer was cut off within quotes: none of the lines after it is lost, however many come before a quote."""
     cut = b'ACME,p,click,2024-11-20,"cut off'
