@@ -1,14 +1,14 @@
 """The night's growth: every statement of it, with more and more history, advertisers and products in the warehouse.
 
-One night comes through the real steps and is repeated for each earlier day. Then two nights are measured, both of them
-days that the planner knows nothing of: one in a warehouse without any statistics, the next in one that was analysed
-before it, as autovacuum does sooner or later.
+One night comes through the real steps and is repeated for earlier days. Then two nights are measured, both of them days
+that the planner knows nothing of: one with the statistics that there were (none in the beginning), the next after an
+ANALYZE, as autovacuum does sooner or later. The same warehouse is given more history, and so on.
 """
 
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import psycopg2
+from psycopg2.extensions import cursor as Cursor
 
 from bench.day import FOR_LOADING, repeat
 from bench.night import say
@@ -28,12 +29,12 @@ from local import s3
 from local.airflow import free_port
 from local.postgres import MASTER, Postgres
 
-LIKE, WITHOUT, ANALYSED = (str(date(2024, 11, 20) + timedelta(n)) for n in range(3))
-"""The day that history repeats, and the two that are measured."""
+LIKE = date(2024, 11, 20)
+"""The day that history repeats; those after it are measured."""
 
-SIZES = [(9, 250, 40), (9, 1000, 40), (40, 1000, 40)]
-LARGE = [(days, 1000, 400) for days in (9, 40, 120)]
-QUICK = [(9, 100, 40), (40, 100, 40)]
+SIZES = [((9,), 250, 40), ((9, 40), 1000, 40)]
+LARGE = [((9, 40, 120), 1000, 400)]
+QUICK = [((9, 40), 100, 40)]
 """Days, active advertisers, products of each."""
 
 
@@ -47,50 +48,69 @@ def tables(quick: bool, large: bool = False) -> str:
     ]
     with TemporaryDirectory() as folder, s3.s3_server(free_port()) as url:
         os.environ |= s3.environment(url)
-        for size in QUICK if quick else LARGE if large else SIZES:
-            name = "growth-" + "-".join(map(str, size))
+        for history, advertisers, products in QUICK if quick else LARGE if large else SIZES:
+            name = f"growth-{advertisers}-{products}"
             with Postgres(Path(folder) / name, free_port(), **FOR_LOADING, autovacuum="off") as postgres:
-                lines += _nights(postgres, name, *size)
+                lines += _nights(postgres, name, history, advertisers, products)
             rmtree(Path(folder) / name)
     return "\n".join(lines)
 
 
-def _nights(postgres: Postgres, name: str, days: int, advertisers: int, products: int) -> Iterable[str]:
-    """Two rows of the table: in a warehouse of so many days without statistics, and with them."""
+def _nights(postgres: Postgres, name: str, history: Sequence[int], advertisers: int, products: int) -> Iterator[str]:
+    """Rows of the table, two for each number of days."""
     storage = boto3.client("s3")
     storage.create_bucket(Bucket=name)
     postgres.provision(name)
     migrate(postgres.url(MASTER, name))
     postgres.let_log_in("recommendations_pipeline")
+    url = postgres.url("recommendations_pipeline", name)
     settings = Settings(
         advertisers_uri=f"s3://{name}/{{ds}}/advertiser_ids",
         product_views_uri=f"s3://{name}/{{ds}}/product_views",
         ads_views_uri=f"s3://{name}/{{ds}}/ads_views",
         intermediate_uri=f"s3://{name}/intermediate",
         git_revision="growth",
+        max_volume_drop=1,
     )
-    for shift, day in enumerate((LIKE, WITHOUT, ANALYSED)):
-        for log, lines in _logs(day, advertisers, products, shift).items():
+    newest = LIKE
+
+    def night(day: date) -> tuple[dict[str, float], str]:
+        for log, lines in _logs(str(day), advertisers, products, day.day).items():
             storage.put_object(Bucket=name, Key=f"{day}/{log}", Body="\n".join(lines))
-    _night(LIKE, postgres.url("recommendations_pipeline", name), storage, settings)
-    say(f"{days} days of {advertisers} advertisers x {products} products")
+        return _night(str(day), url, storage, settings)
+
+    night(newest)
+    loaded, statistics = 1, "none"
     conn = psycopg2.connect(postgres.url(MASTER, name))
     conn.autocommit = True
     with closing(conn), conn.cursor() as cursor:
-        cursor.execute(
-            "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
-            "WHERE attname = 'date' AND relkind = 'r' "
-            "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
-        )
-        dated = [table for (table,) in cursor.fetchall()]
-        like = date.fromisoformat(LIKE)
-        repeat(cursor, dated, [like - timedelta(n) for n in range(days - 2, 0, -1)], like)
-        for day, statistics in ((WITHOUT, "none"), (ANALYSED, "of the day before")):
-            if day == ANALYSED:
-                cursor.execute("ANALYZE")
-            spent, slowest = _night(day, postgres.url("recommendations_pipeline", name), storage, settings)
-            told = " | ".join(f"{seconds:.1f} s" for seconds in spent.values())
-            yield f"| {days} | {advertisers:,} | {products} | {statistics} | {told} | {slowest} |"
+        for days in history:
+            begun = time.perf_counter()
+            # The measured night is one of them, and so are those measured before.
+            oldest = newest - timedelta(days - 2)
+            _repeat(cursor, [oldest + timedelta(n) for n in range(days - 1 - loaded)])
+            following.write_published(str(LIKE), lambda: psycopg2.connect(url), lambda: storage, settings)
+            say(f"{days} days of {advertisers} advertisers x {products} products, {time.perf_counter() - begun:.0f} s")
+            for which in (statistics, "of the day before"):
+                if which == "of the day before":
+                    cursor.execute("ANALYZE")
+                newest += timedelta(1)
+                spent, slowest = night(newest)
+                told = " | ".join(f"{seconds:.1f} s" for seconds in spent.values())
+                yield f"| {days} | {advertisers:,} | {products} | {which} | {told} | {slowest} |"
+            loaded, statistics = days + 1, f"of {days} days"
+
+
+def _repeat(cursor: Cursor, earlier: list[date]) -> None:
+    """Gives the days what the night of LIKE left; candidates only to those that a night keeps them of."""
+    cursor.execute(
+        "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+        "WHERE attname = 'date' AND relkind = 'r' "
+        "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
+    )
+    dated = {table for (table,) in cursor.fetchall()}
+    repeat(cursor, sorted(dated - {"models.candidates"}), earlier, LIKE)
+    repeat(cursor, ["models.candidates"], [day for day in earlier if day > LIKE - timedelta(30)], LIKE)
 
 
 def _logs(day: str, advertisers: int, products: int, shift: int) -> dict[str, list[str]]:
