@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--large",
         action="store_true",
-        help="growth: with up to 120 days of 400,000 products, writes its table; pages: with 365 days of 5,000 advertisers",
+        help="growth: up to 120 days of 400,000 products, writes its table; pages: 365 days of 5,000 advertisers",
     )
     arguments = parser.parse_args()
     text = [about_this_machine()]

@@ -43,15 +43,18 @@ def migrate(database_url: str, say: Callable[[str], None] = print) -> list[str]:
     that names who did not let go of something for ten minutes.
     """
     connect = warehouse.opens(database_url)
-    with warehouse.session(connect) as conn, warehouse.session(connect) as watch:
-        warehouse.lock_migrations(conn)
+    with warehouse.session(connect) as watch:
+        warehouse.lock_migrations(watch)
         watch.autocommit = True  # one look is no younger than its transaction
         patiently = partial(_patiently, watch=watch, say=say)
-        with conn.cursor() as cursor:
+        with watch.cursor() as cursor:
             cursor.execute("CREATE SCHEMA IF NOT EXISTS migrations")
+        applied = _apply_migrations(database_url, patiently)
+        # One beside it at a time: a pooler's pool of two is enough.
+        with warehouse.session(connect) as conn, conn.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
             conn.commit()
-            return _apply_migrations(database_url, patiently) + declare(cursor, partial(patiently, conn))
+            return applied + declare(cursor, partial(patiently, conn))
 
 
 def _apply_migrations(database_url: str, patiently: Callable[..., object]) -> list[str]:

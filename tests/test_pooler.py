@@ -127,6 +127,15 @@ def test_in_session_mode_everything_works(
     figures.append("PgBouncer in session mode: migrate, a night, the API: the same lists")
 
 
+def test_two_servers_are_enough_to_migrate(warehouse: Warehouse, folder: Path) -> None:
+    """With a third session it hung until PgBouncer gave up, two minutes later."""
+    settings = {"default_pool_size": 2, "query_wait_timeout": 20}
+    with pgbouncer(warehouse.postgres, folder / "pgbouncer", "session", **settings) as port:
+        warehouse.rows("DROP VIEW marts.latest_recommendations", role=MASTER)
+        done = migrate(through(warehouse, port, MASTER))
+    assert done == ["made the view marts.latest_recommendations of sql/marts/latest_recommendations.sql"]
+
+
 def test_the_sessions_of_the_api_are_what_its_settings_say_behind_a_pooler_too(
     warehouse: Warehouse, folder: Path
 ) -> None:

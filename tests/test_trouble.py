@@ -173,6 +173,7 @@ def test_the_first_answer_after_an_outage_is_no_older_than_what_others_have_give
         ("url", {":hidden@": ":hi%dden@"}, "DATABASE_URL is no libpq URI"),
         ("host", {":hidden@": ":hid@den@"}, "the name of the host in DATABASE_URL leads nowhere"),
         ("url", {"/NAME": "/NAME?nosuch=1"}, "DATABASE_URL is no libpq URI"),
+        ("parameter", {"/NAME": "/NAME?options=-cnosuch%3D1"}, 'unrecognized configuration parameter "nosuch"'),
     ],
 )
 def test_why_there_is_no_connection_is_said_once_without_a_secret(
@@ -184,7 +185,7 @@ def test_why_there_is_no_connection_is_said_once_without_a_secret(
         assert old in url
         url = url.replace(old, new)
     url = url.replace("/NAME", f"/{warehouse.name}").replace(":PORT/", f":{warehouse.postgres.port}/")
-    if cause == "database":
+    if cause in ("database", "parameter"):
         url = url.replace("hidden", warehouse.postgres.password)
     (line,) = log_of_failing(url, caplog)
     assert line.startswith(f"no connection to the warehouse ({cause}): ")
