@@ -255,6 +255,7 @@ def _refuse_impossible(stack: str, held: dict[str, str], given: dict[str, str]) 
         if held and given.get(name, held.get(name, "")) != held.get(name, ""):
             raise Refused(f"{name} is for a new stack: it would replace what {stack} has. make deploy STACK=another")
     _refuse_settings(given.get("MoreSettings", ""))
+    _refuse_database(held, given)
     for network in filter(None, networks.split(",")):
         try:
             ipaddress.IPv4Network(network)
@@ -284,6 +285,24 @@ def _refuse_settings(text: str) -> None:
     except ValidationError as error:
         told = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         raise Refused(f"MoreSettings: {told}") from None
+
+
+def _refuse_database(held: dict[str, str], given: dict[str, str]) -> None:
+    """What would be found out when everything else of a new stack is made, and is then undone."""
+    rds = boto3.client("rds")
+    if (snapshot := given.get("DatabaseSnapshot")) and not held:
+        try:
+            rds.describe_db_snapshots(DBSnapshotIdentifier=snapshot)
+        except rds.exceptions.DBSnapshotNotFoundFault:
+            raise Refused(
+                f"there is no snapshot {snapshot} in {region()}; aws rds describe-db-snapshots names what there is"
+            ) from None
+    if kind := given.get("DatabaseInstanceClass"):
+        offered = rds.describe_orderable_db_instance_options(Engine="postgres", DBInstanceClass=kind, MaxRecords=20)
+        if not offered["OrderableDBInstanceOptions"]:
+            raise Refused(f"RDS offers no PostgreSQL on {kind} in {region()}; it is called like db.t4g.small")
+    if (zones := given.get("Zones")) and len(set(zones.split(","))) != 2:
+        raise Refused(f"Zones is two of {region()}, like {region()}a,{region()}b, not {zones}")
 
 
 def _made_anew(held: dict[str, str], given: dict[str, str]) -> dict[str, str]:

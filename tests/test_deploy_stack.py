@@ -557,6 +557,9 @@ def test_a_stack_that_another_deletes_while_one_is_asked_is_refused(aws: Aws, mo
         ({}, {"MoreSettings": "LATE_DAY=5"}, "of .*LATE_DAYS.*, not LATE_DAY$"),
         ({}, {"MoreSettings": "KEEP_DAYS=90"}, "not KEEP_DAYS$"),
         ({}, {"MoreSettings": "COMPLETE_MARKER=_SUCCESS,LATE_DAYS=many"}, "MoreSettings: LATE_DAYS: .*integer"),
+        ({}, {"DatabaseSnapshot": "nonsense"}, "there is no snapshot nonsense in us-east-1; aws rds describe-db-snap"),
+        ({}, {"DatabaseInstanceClass": "db.t4g.mikro"}, "RDS offers no PostgreSQL on db.t4g.mikro in us-east-1"),
+        ({}, {"Zones": "us-east-1a"}, "Zones is two of us-east-1"),
         ({}, {"MultiAz": "yes"}, "MultiAz is one of true, false, not 'yes'"),
         ({}, {"ApiHosting": "AppRunner", "ApiDomain": "ads.example"}, "App Runner has no security group"),
     ],
@@ -688,6 +691,13 @@ def test_a_deployer_reaches_no_other_systems_machines_nor_logs() -> None:
     other, own = "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/x", "log-group:/aws/rds/instance/STACK-database-1/x"
     assert not any(fnmatchcase(other, pattern) for pattern in logs["Resource"])
     assert any(fnmatchcase(f"arn:aws:logs:us-east-1:1:{own}", pattern) for pattern in logs["Resource"])
+
+
+def test_a_class_that_rds_has_is_taken(aws: Aws) -> None:
+    """moto has few of them."""
+    aws.answers("rds.DescribeOrderableDBInstanceOptions", {"OrderableDBInstanceOptions": [{"Engine": "postgres"}]})
+    stack._refuse_database({}, {"DatabaseInstanceClass": "db.t4g.small", "Zones": "us-east-1a,us-east-1b"})
+    stack._refuse_database({"DatabaseSnapshot": "gone"}, {"DatabaseSnapshot": "gone"})
 
 
 def test_app_runner_is_refused_where_it_is_not(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
