@@ -233,6 +233,42 @@ def test_while_the_warehouse_is_away_known_keys_open_what_is_in_memory(s3: Any, 
             assert http.get(LIST, headers=bearer(own.acme)).status_code == 401
 
 
+def test_the_form_leads_back_to_a_page_of_ours_only(agency: Agency, client: httpx.Client) -> None:
+    html = {"accept": "text/html,*/*"}
+    led = client.get("/advertisers/A%2FB?date=2024-11-20", headers=html)
+    assert (led.status_code, led.headers["cache-control"]) == (303, "no-store")
+    assert led.headers["location"] == "/login?next=/advertisers/A%252FB%3Fdate%3D2024-11-20"
+    assert 'value="/advertisers/A%2FB?date=2024-11-20"' in client.get(led.headers["location"]).text
+    assert client.get("/", headers=html | {"cookie": f"recommendations_key={agency.revoked}"}).status_code == 303
+    for back, to in (
+        ("/nights/2024-11-20", "/nights/2024-11-20"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/\n/evil.example", "/"),
+        ("", "/"),
+    ):
+        answer = httpx.post(client.base_url.join("/login"), data={"key": agency.everything, "next": back})
+        assert (answer.status_code, answer.headers["location"]) == (303, to), back
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "secure" not in cookie
+    by_https = {"x-forwarded-proto": "https"}
+    answer = httpx.post(client.base_url.join("/login"), data={"key": agency.everything}, headers=by_https)
+    assert "secure" in answer.headers["set-cookie"].lower()
+    for data, headers, status in (
+        ({"key": agency.revoked}, {}, 401),
+        ({}, {}, 401),
+        ({"key": agency.acme}, {}, 403),
+        ({"key": agency.everything}, {"sec-fetch-site": "cross-site"}, 403),
+        ({"key": "x" * 20_000}, {}, 413),
+    ):
+        answer = httpx.post(client.base_url.join("/login"), data=data, headers=headers)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (status, False), data
+    assert client.get("/logout").status_code == client.put("/login").status_code == 405
+
+
 def test_open_to_all_it_is_as_it_was(agency: Agency, tmp_path: Path) -> None:
     with agency.api(tmp_path / "api.log", API_ACCESS="open") as http:
         for headers in ({}, bearer("x"), {"X-API-Key": agency.revoked}):
@@ -243,6 +279,19 @@ def test_open_to_all_it_is_as_it_was(agency: Agency, tmp_path: Path) -> None:
         document = http.get("/openapi.json").json()
         assert "securitySchemes" not in document["components"]
         assert "401" not in document["paths"]["/stats"]["get"]["responses"]
+
+
+def test_several_lists_and_exports_are_of_those_that_the_key_may_see(agency: Agency, client: httpx.Client) -> None:
+    several = {"advertiser_id": ["BOLT", "ACME", "NOBODY"]}
+    answer = client.get("/recommendations", params=several, headers=bearer(agency.acme)).json()
+    assert (answer["missing"], [one["advertiser_id"] for one in answer["lists"]]) == (["BOLT", "NOBODY"], ["ACME"])
+    for path in ("/exports/lists.ndjson", "/exports/lists.csv"):
+        mine, every = (client.get(path, headers=bearer(key)) for key in (agency.acme, agency.everything))
+        assert "BOLT" not in mine.text
+        assert {line for line in every.text.splitlines() if "BOLT" not in line} == set(mine.text.splitlines())
+        assert mine.headers["etag"] != every.headers["etag"]
+        assert mine.headers["vary"] == "Accept-Encoding, Authorization, X-API-Key, Cookie"
+        assert mine.headers["cache-control"].startswith("private, ")
 
 
 def test_the_document_says_how_a_key_is_sent(client: httpx.Client) -> None:

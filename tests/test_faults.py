@@ -26,13 +26,13 @@ import pytest
 from chaos import LONG, FaultyProxy, figures, lists_now, night_process, reading, scale, set_read_only, wait_until
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs, s3_client
 
-from elt import sql, steps
+from elt import keys, sql, steps
 from elt import warehouse as sessions
 from elt.errors import NotYet, PipelineError
 from local import processes
 from local.airflow import free_port
 from local.api import serve
-from local.postgres import Postgres
+from local.postgres import MASTER, Postgres
 
 pytestmark = [pytest.mark.chaos, pytest.mark.model_blind, pytest.mark.timeout(1500)]
 
@@ -396,8 +396,30 @@ def test_fuzzed_lines_are_all_accounted_for(delivered: Night) -> None:
     figures.append(f"fuzzed lines: {done:,}, {rejected:,} rejected and kept whole, every sum closed")
 
 
-def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, delivered: Night) -> None:
+@pytest.mark.parametrize("access", ["open", "keys"])
+def test_hostile_requests_are_refused_and_never_an_error_of_ours(delivered: Night, tmp_path: Path, access: str) -> None:
+    """With keys, too: no key, right ones, one of another advertiser, revoked, expired, guessed, none at all."""
     delivered.run()
+    owner = sessions.opens(delivered.warehouse.url(MASTER))
+    right, other, revoked, expired = (
+        keys.create(name, ids, None, owner)[0]
+        for name, ids in (("right", []), ("other", ["BOLT"]), ("revoked", []), ("expired", []))
+    )
+    keys.revoke("revoked", owner)
+    delivered.warehouse.rows("UPDATE marts.api_keys SET expires_at = now() WHERE name = 'expired'", role=MASTER)
+    guesses = [other[:-1], revoked, expired, "rk_" + "A" * 43, "", " ", "\xff\xfe", "'; --", "%00", "x" * 3_000]
+    port, log = free_port(), tmp_path / "api.log"
+    with serve(port, delivered.warehouse.url("recommendations_api"), log, API_ACCESS=access):
+        _ask_hostile_things(f"http://127.0.0.1:{port}", access, right, other, guesses)
+    assert "Traceback" not in log.read_text()
+
+
+def sent_as(headers: dict[str, str]) -> httpx.Headers:
+    """As bytes; a blank at the end the client itself would refuse."""
+    return httpx.Headers({name: value.strip() for name, value in headers.items()}, encoding="latin-1")
+
+
+def _ask_hostile_things(api: str, access: str, right: str, other: str, guesses: list[str]) -> None:
     total = scale(500, 10_000)
     statuses: dict[int, int] = {}
     pieces = [
@@ -459,21 +481,38 @@ def test_hostile_requests_are_refused_and_never_an_error_of_ours(api: str, deliv
                     f"/stats?limit={part[0]}",
                     f"/stats/{part[0]}?date={part[1]}",
                     f"/advertisers?after={part[0]}",
+                    f"/recommendations?advertiser_id={part[0]}&advertiser_id=ACME&model={part[1]}",
+                    f"/exports/lists.{chance.choice(['csv', 'ndjson'])}?model={part[0]}",
                     f"/{part[0]}/{part[1]}/{part[2]}",
+                ]
+            )
+            key = chance.choice([right, other, chance.choice(guesses), None])
+            sent = "" if key is None else key
+            headers = chance.choice(
+                [
+                    {"authorization": f"Bearer {sent}"},
+                    {"x-api-key": sent},
+                    {"cookie": f"recommendations_key={sent}"},
+                    {"authorization": sent, "cookie": "recommendations_key=;;=" + sent},
                 ]
             )
             method = chance.choice(["GET"] * 8 + ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "PATCH"])
             try:
-                answer = http.request(method, path)
+                answer = http.request(method, path, headers=sent_as(headers))
             except httpx.InvalidURL:
                 continue
+            if access == "keys" and key != right:
+                assert '"advertiser_id":"ACME"' not in answer.text, (method, path, headers)
+                assert key == other or answer.status_code not in (200, 304), (method, path, headers)
             statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
             assert answer.status_code < 500, (method, path)
             if answer.status_code >= 400 and method != "HEAD":
                 assert answer.headers["content-type"] == "application/problem+json", (method, path)
                 assert set(json.loads(answer.content)) >= {"type", "title", "status", "detail"}
-    assert lists_now(api, DAY)
-    figures.append(f"hostile requests: {sum(statuses.values()):,}, by status {dict(sorted(statuses.items()))}")
+        assert http.get("/recommendations/ACME", headers={"x-api-key": right}).json()["count"] == 20
+    figures.append(
+        f"hostile requests, {access}: {sum(statuses.values()):,}, by status {dict(sorted(statuses.items()))}"
+    )
 
 
 def test_the_documented_api_is_the_real_one(api: str, delivered: Night) -> None:

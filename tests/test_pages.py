@@ -14,9 +14,11 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from elt import keys
+from elt.warehouse import opens
 from local.airflow import free_port
 from local.api import serve
-from local.postgres import Postgres
+from local.postgres import MASTER, Postgres
 from local.screenshots import THEMES, WIDTHS, chromium, shoot
 
 CHROMIUM = chromium()
@@ -495,3 +497,48 @@ def test_the_description_of_the_api_comes_from_the_image_alone(page: Page, url: 
     expect(page.locator(".opblock")).to_have_count(len(httpx.get(f"{url}/openapi.json").json()["paths"]))
     page.get_by_text("/recommendations/{advertiser_id}/{model}", exact=True).click()
     expect(page.get_by_role("button", name="Try it out")).to_be_visible()
+
+
+def test_who_asks_for_a_page_without_a_key_is_led_to_the_form_and_back(
+    browser: Browser, night: Night, tmp_path: Path
+) -> None:
+    """No script reads the key, no address has it, and after logging out it is needed again."""
+    owner = opens(night.warehouse.url(MASTER))
+    key, _ = keys.create("page", [], None, owner)
+    acme, _ = keys.create("page-acme", ["ACME"], None, owner)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (
+        serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log", API_ACCESS="keys"),
+        watched(browser, url, allowed=401) as page,
+    ):
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{url}/advertisers/ACME?date={BEFORE}")
+        expect(page).to_have_title("Log in · Recommendations")
+        assert Axe().run(page).violations_count == 0
+        page.get_by_label("Key").fill("rk_guessed")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_contain_text("There is no such key")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{url}/advertisers/ACME?date={BEFORE}")
+        expect(page.locator("table.list")).to_have_count(len(MODELS))
+        (cookie,) = page.context.cookies()
+        assert (cookie["value"], cookie["httpOnly"], cookie["sameSite"], cookie["expires"]) == (key, True, "Strict", -1)
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_label("Advertiser or product").fill("AC")
+        expect(page.locator("datalist#ids option")).not_to_have_count(0)
+        page.get_by_role("button", name="Log out").click()
+        expect(page).to_have_title("Log in · Recommendations")
+        assert page.context.cookies() == []
+        page.goto(f"{url}/")
+        expect(page).to_have_title("Log in · Recommendations")
+        assert not [address for address in asked if "rk_" in address]
+    with serve(port, night.warehouse.url("recommendations_api"), tmp_path / "api.log", API_ACCESS="keys"):
+        with watched(browser, url, allowed=403) as page:
+            page.goto(f"{url}/")
+            page.get_by_label("Key").fill(acme)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("alert")).to_contain_text("The key page-acme reads its advertisers only")
+            assert page.context.cookies() == []
