@@ -24,7 +24,7 @@ import psycopg2
 from psycopg2 import sql as identifiers
 from psycopg2.extensions import cursor as Cursor
 
-from elt import sql, steps, warehouse
+from elt import keys, sql, steps, warehouse
 from elt.migrate import migrate
 from elt.settings import PROJECT
 from local import processes
@@ -36,6 +36,7 @@ LAST_DAY = date(2024, 11, 30)
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 BARE, MEMORY, DATABASE, NAIVE = "bare uvicorn", "in memory", "from PostgreSQL", "a connection a request"
+KEYS = "in memory, with keys"
 
 FOR_LOADING = {"fsync": "off", "wal_level": "minimal", "max_wal_senders": "0", "maintenance_work_mem": "1GB"}
 
@@ -100,18 +101,20 @@ def tables(quick: bool) -> str:
             psutil.Process(postgres.pid).cpu_affinity([LOAD_CORE])
             os.sched_setaffinity(0, {LOAD_CORE})
             paths = _requests(advertisers, models)
+            key, _ = keys.create("bench", [], None, warehouse.opens(postgres.url(MASTER, "day")))
             # In this order they are asked: what is compared, one right after the other.
             ports = {
                 DATABASE: stack.enter_context(_api(url, MEMORY_MB="0")),
                 NAIVE: stack.enter_context(_server("bench.connecting:app", DATABASE_URL=url)),
                 MEMORY: stack.enter_context(_api(url)),
+                KEYS: stack.enter_context(_api(url, API_ACCESS="keys")),
             }
-            _check_answers(ports, random.Random(1).sample(paths, 40))
+            _check_answers(ports, key, random.Random(1).sample(paths, 40))
             sent = httpx.get(f"http://127.0.0.1:{ports[MEMORY]}{paths[0]}", headers={"accept-encoding": "identity"})
             body = Path(folder) / "body"
             body.write_text(json.dumps({"body": sent.text, "headers": dict(sent.headers)}))
             ports[BARE] = stack.enter_context(_server("bench.bare:app", BODY=str(body)))
-            figures = _in_turn(ports, paths, rounds, seconds)
+            figures = _in_turn(ports, key, paths, rounds, seconds)
             pages = _pages(ports[DATABASE], advertisers, 100 if quick else 300)
             megabytes = _memory_with_all(ports[MEMORY], paths)
             start = statistics.median(_start_up(url, paths[0]) for _ in range(1 if quick else 3))
@@ -228,20 +231,25 @@ def _running(command: list[str], path: str, env: dict[str, str]) -> Iterator[int
         processes.stop(process)
 
 
-def _check_answers(ports: dict[str, int], paths: list[str]) -> None:
+def _check_answers(ports: dict[str, int], key: str, paths: list[str]) -> None:
+    sent = {"x-api-key": key}
     for path in paths:
-        answers = [httpx.get(f"http://127.0.0.1:{port}{path}").raise_for_status().json() for port in ports.values()]
+        asked = [httpx.get(f"http://127.0.0.1:{port}{path}", headers=sent) for port in ports.values()]
+        answers = [answer.raise_for_status().json() for answer in asked]
         if any(answer != answers[0] for answer in answers):
             raise RuntimeError(f"the servers answer {path} differently")
 
 
-def _in_turn(ports: dict[str, int], paths: list[str], rounds: int, seconds: float) -> dict[str, list[dict]]:
-    """The load's figures by server, one a round. The first round, which fills the memory, is not counted."""
+def _in_turn(ports: dict[str, int], key: str, paths: list[str], rounds: int, seconds: float) -> dict[str, list[dict]]:
+    """The load's figures by server, one a round; all are sent the key.
+
+    The first round, which fills the memory, is not counted.
+    """
     figures: dict[str, list[dict]] = {name: [] for name in ports}
     for number in range(rounds + 1):
         for name, port in ports.items():
             done = subprocess.run(
-                [sys.executable, "-m", "bench.load", str(port), str(CONNECTIONS), str(seconds)],
+                [sys.executable, "-m", "bench.load", str(port), str(CONNECTIONS), str(seconds), key],
                 input="\n".join(paths),
                 capture_output=True,
                 text=True,
@@ -308,6 +316,7 @@ def _speed(figures: dict[str, list[dict]]) -> Iterator[str]:
     yield from ("", "| ratio | figure | wanted |", "|---|---:|---:|")
     yield f"| {MEMORY} / {BARE}, answers a second | {ratio(MEMORY, BARE, 'per_second'):.2f} | at least 0.6 |"
     yield f"| {MEMORY} / {BARE}, p99 | {ratio(MEMORY, BARE, 'p99'):.2f} | at most 3 |"
+    yield f"| {KEYS} / {MEMORY}, answers a second | {ratio(KEYS, MEMORY, 'per_second'):.2f} | at least 0.85 |"
     yield f"| {DATABASE} / {NAIVE}, answers a second | {ratio(DATABASE, NAIVE, 'per_second'):.1f} | at least 8 |"
     yield f"| {DATABASE}, p99 | {median(DATABASE, 'p99'):.1f} ms | under 15 ms |"
 

@@ -1,8 +1,8 @@
 """A load of HTTP requests from one core: keep-alive connections, each with one request at a time.
 
-`python -m bench.load PORT CONNECTIONS SECONDS < PATHS` prints a JSON line: answers a second, latencies in milliseconds,
-answers by status. The paths are asked in turn. It speaks just enough HTTP to count what a whole answer is; Python's
-HTTP clients would be slower than the server.
+`python -m bench.load PORT CONNECTIONS SECONDS KEY < PATHS` prints a JSON line: answers a second, latencies in
+milliseconds, answers by status. The paths are asked in turn. It speaks just enough HTTP to count what a whole answer
+is; Python's HTTP clients would be slower than the server.
 """
 
 import json
@@ -15,9 +15,10 @@ from itertools import cycle
 from typing import Any
 
 
-def load(port: int, connections: int, seconds: float, paths: list[str]) -> dict[str, Any]:
+def load(port: int, connections: int, seconds: float, key: str, paths: list[str]) -> dict[str, Any]:
     """Asks 127.0.0.1 for `seconds`. Raises RuntimeError when the server closes a connection."""
-    requests = cycle([f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for path in paths])
+    headers = f"Host: bench\r\nAuthorization: Bearer {key}\r\n\r\n"
+    requests = cycle([f"GET {path} HTTP/1.1\r\n{headers}".encode() for path in paths])
     poll = select.epoll()
     sockets, asked, pending = {}, {}, {}
     for _ in range(connections):
@@ -64,5 +65,5 @@ def load(port: int, connections: int, seconds: float, paths: list[str]) -> dict[
 
 
 if __name__ == "__main__":
-    port, connections, seconds = sys.argv[1:4]
-    print(json.dumps(load(int(port), int(connections), float(seconds), sys.stdin.read().split())))
+    port, connections, seconds, key = sys.argv[1:5]
+    print(json.dumps(load(int(port), int(connections), float(seconds), key, sys.stdin.read().split())))
