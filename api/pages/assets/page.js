@@ -9,7 +9,8 @@ const shown = (value, percent) =>
 const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 
 function data(table) {
-  const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
+  // By day, however the table is sorted.
+  const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]).sort(([a], [b]) => Date.parse(a.textContent) - Date.parse(b.textContent));
   const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   const days = rows.map((cells) => Date.parse(cells[0].textContent) / 1000);
   const columns = names.slice(1).map((_, n) => rows.map((cells) => (cells[n + 1].dataset.value === "" ? null : Number(cells[n + 1].dataset.value))));
@@ -195,9 +196,10 @@ let asked = 0;
 input.addEventListener("input", async () => {
   const turn = ++asked;
   if (!input.value) return;
-  const answer = await fetch(`${root}/advertisers?limit=20&after=${encodeURIComponent(input.value)}`).catch(() => null);
-  if (turn !== asked || !answer?.ok) return;
-  const { advertisers } = await answer.json();
+  // Whatever else comes than the API's answer (a proxy's page to log in, nothing) completes nothing.
+  const found = await fetch(`${root}/advertisers?limit=20&after=${encodeURIComponent(input.value)}`).then((answer) => answer.json()).catch(() => null);
+  const advertisers = found?.advertisers;
+  if (turn !== asked || !advertisers) return;
   const ids = advertisers.map((one) => one.advertiser_id).filter((id) => id.startsWith(input.value));
   document.querySelector("#ids").replaceChildren(...ids.map((id) => new Option("", id)));
 });
