@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from elt.migrate import migrate
 from elt.settings import PROJECT
@@ -28,13 +28,21 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
+def drawn(page: Page) -> None:
+    """Waits until every figure has its picture."""
+    page.wait_for_function(
+        "document.querySelectorAll('figure[data-chart]').length === document.querySelectorAll('.uplot').length"
+    )
+
+
 def shoot(browser: Browser, url: str, places: Mapping[str, str], folder: Path) -> None:
     """Writes `<name>-<width>-<theme>.png` of each place (name: path), whole pages."""
     for theme in THEMES:
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
             for name, place in places.items():
-                page.goto(url + place)  # pictures are drawn before it is called loaded
+                page.goto(url + place)
+                drawn(page)
                 page.screenshot(path=folder / f"{name}-{width}-{theme}.png", full_page=True)
             page.close()
 
@@ -84,6 +92,7 @@ def main() -> int:
         page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme="light")
         for name in IN_DOCS:
             page.goto(url + places[name])
+            drawn(page)
             page.screenshot(path=pictures / f"{name}.png")
         browser.close()
     print(f"{', '.join(IN_DOCS)} in {pictures}")

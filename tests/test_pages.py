@@ -20,7 +20,7 @@ from elt.warehouse import opens
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import MASTER, Postgres
-from local.screenshots import THEMES, WIDTHS, chromium, shoot
+from local.screenshots import THEMES, WIDTHS, chromium, drawn, shoot
 
 CHROMIUM = chromium()
 BEFORE = "2024-11-19"
@@ -204,6 +204,10 @@ def test_the_models_are_compared_by_what_was_clicked_and_what_was_not_listed(
     page: Page, url: str, night: Night
 ) -> None:
     """With the interval; what it can not tell is not told."""
+    set_to = "UPDATE marts.evaluation SET advantage_low = %s, advantage_high = %s WHERE date = %s AND model = %s"
+    intervals = {"DecayedCTR": (1.01, 2), "SmoothedCTR": (0.3, 0.99), "TopCTR": (0.9, 1.2), "TopProduct": (None, None)}
+    for name, (from_, to) in intervals.items():
+        night.warehouse.rows(set_to, from_, to, BEFORE, name)
     query = "SELECT model, advantage, advantage_low, advantage_high FROM marts.evaluation WHERE date = %s ORDER BY 1"
     figures = night.warehouse.rows(query, BEFORE, role="recommendations_analyst")
     assert len(figures) == len(MODELS)
@@ -319,6 +323,7 @@ def test_what_is_no_answer_of_the_api_completes_nothing(page: Page, url: str) ->
 def test_a_picture_is_by_day_however_its_table_is_sorted(page: Page, url: str) -> None:
     page.goto(f"{url}/advertisers/BOLT/products/p03")
     clicks = page.locator("section", has=page.get_by_role("heading", name="Clicks"))
+    drawn(page)
     clicks.get_by_text("As a table").click()
     clicks.get_by_role("button", name="Day").click()
     expect(clicks.locator(".box tbody th")).to_have_text([DAY, BEFORE])
@@ -510,6 +515,7 @@ def test_everybody_can_use_it(browser: Browser, url: str, name: str, theme: Any)
     """axe finds nothing serious, and nothing is wider than a small telephone."""
     with watched(browser, url, allowed=404, color_scheme=theme, viewport={"width": 360, "height": 740}) as page:
         page.goto(url + PLACES[name])
+        drawn(page)
         found = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
         for width in (320, 360, 768):
@@ -527,6 +533,7 @@ def test_a_page_is_small(browser: Browser, url: str, name: str) -> None:
         page.wait_for_load_state("networkidle")
         assert len(sizes) == 6
         assert sum(sizes) < 150_000
+    assert httpx.get(url + PLACES[name]).headers["content-encoding"] == "gzip"
 
 
 def test_the_files_of_a_page_are_asked_for_each_time(url: str) -> None:

@@ -36,7 +36,7 @@ function line(kind, name, n, only, gaps, shows) {
   };
 }
 
-function draw(figure) {
+function draw(figure, box) {
   const { names, days, columns } = data(figure.querySelector("table"));
   const kind = figure.dataset.chart;
   const percent = kind === "percent";
@@ -58,9 +58,6 @@ function draw(figure) {
   // Ranks and counts are whole.
   const whole = Array.from({ length: 12 }, (_, n) => [1, 2, 5].map((first) => first * 10 ** n)).flat();
   const marks = kind === "ranks" ? { splits: () => [1, 5, 10, 15, 20] } : percent || kind === "interval" ? {} : { incrs: whole };
-  const box = document.createElement("div");
-  box.setAttribute("aria-hidden", "true");
-  figure.prepend(box);
   const size = () => ({ width: Math.max(200, figure.clientWidth), height: kind === "interval" ? 150 : 220 });
   const noBetter = (plot) => {
     const y = Math.round(plot.valToPos(1, "y", true));
@@ -97,20 +94,26 @@ function draw(figure) {
   );
   plot.setLegend({ idx: last });
   if (!few) box.classList.add("many");
-  figure.querySelector("details")?.removeAttribute("open");
-  return { plot, size, box, many: !few };
+  return { plot, size, many: !few };
 }
+
+// The room for a picture first: the page is shown before pictures are drawn, and nothing moves when they are.
+const rooms = [...document.querySelectorAll("figure[data-chart]")].map((figure) => {
+  const box = document.createElement("div");
+  box.className = "picture";
+  box.setAttribute("aria-hidden", "true");
+  figure.prepend(box);
+  figure.querySelector("details").removeAttribute("open");
+  return { figure, box };
+});
 
 let drawn = [];
 function drawAll() {
-  for (const { plot, box } of drawn) {
-    plot.destroy();
-    box.remove();
-  }
-  drawn = [...document.querySelectorAll("figure[data-chart]")].map(draw);
+  for (const { plot } of drawn) plot.destroy();
+  drawn = rooms.map(({ figure, box }) => draw(figure, box));
   follow(null);
 }
-drawAll();
+requestAnimationFrame(() => setTimeout(drawAll));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 addEventListener("resize", () => drawn.forEach(({ plot, size }) => plot.setSize(size())));
 
