@@ -205,7 +205,12 @@ def test_the_models_are_compared_by_what_was_clicked_and_what_was_not_listed(
 ) -> None:
     """With the interval; what it can not tell is not told."""
     set_to = "UPDATE marts.evaluation SET advantage_low = %s, advantage_high = %s WHERE date = %s AND model = %s"
-    intervals = {"DecayedCTR": (1.01, 2.5), "SmoothedCTR": (0.3, 0.99), "TopCTR": (0.9, 1.2), "TopProduct": (None, None)}
+    intervals = {
+        "DecayedCTR": (1.01, 2.5),
+        "SmoothedCTR": (0.3, 0.99),
+        "TopCTR": (0.9, 1.2),
+        "TopProduct": (None, None),
+    }
     for name, (from_, to) in intervals.items():
         night.warehouse.rows(set_to, from_, to, BEFORE, name)
     query = "SELECT model, advantage, advantage_low, advantage_high FROM marts.evaluation WHERE date = %s ORDER BY 1"
