@@ -102,7 +102,7 @@ class Access:
             return problem(503, str(error))
         if reader is None:
             if scope["method"] in ("GET", "HEAD") and b"text/html" in headers.get(b"accept", b""):
-                return RedirectResponse(f"{scope.get('root_path', '')}/login?{_back_to(scope)}", 303, NO_STORE)
+                return RedirectResponse(f"{scope['root_path']}/login?{_back_to(scope)}", 303, NO_STORE)
             return _unauthorized(key, wrong)
         if reader.advertisers is not None and not LISTS.fullmatch(path):
             return problem(
@@ -179,7 +179,8 @@ def _unauthorized(key: bytes, wrong: str) -> Response:
 def _back_to(scope: Scope) -> str:
     """The query that has the form lead back to what was asked for."""
     query = scope["query_string"].decode("latin-1")
-    return "next=" + quote(scope["raw_path"].decode("latin-1") + ("?" + query if query else ""), safe="/")
+    path = scope["raw_path"].decode("latin-1").removeprefix(scope["root_path"])
+    return "next=" + quote(path + ("?" + query if query else ""), safe="/")
 
 
 def describe(api: FastAPI) -> None:

@@ -15,6 +15,7 @@ from prometheus_client import Histogram
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from api import log
 from api.access import READER, Access, caching
 from api.asked import LONGEST_ID, the_id, with_slashes_of_ids
 from api.memory import Answer, Headers, Memory, understands_gzip
@@ -60,8 +61,16 @@ AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"'
 
 NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
 
-SERVED = Histogram("http_request_duration_seconds", "Time to answer a request", ["method", "route", "status"])
-KEPT = Count("http_answers_kept", "Answers taken into memory; the others were given from it", ["route"])
+BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Seconds. An answer from memory takes a tenth of a millisecond, one from the warehouse a few."""
+
+SERVED = Histogram(
+    "http_server_request_duration_seconds",
+    "Time to answer a request",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    buckets=BUCKETS,
+)
+KEPT = Count("http_answers_kept", "Answers taken into memory; the others were given from it", ["http_route"])
 _served, _kept = cache(SERVED.labels), cache(KEPT.labels)
 
 
@@ -79,15 +88,17 @@ class Published(Response):
 
 
 class Edge:
-    """The application around the routes. Their `state.memory` is what it keeps their answers in, their `state.access`
+    """The application around the routes. `memory` of their lifespan's state is what it keeps their answers in, `access`
     says who may ask, if not everybody.
 
     An endpoint in `quick` is called straight with the ids that stand in its path, when there is no query string. All
     else is FastAPI's, whose routing, validating and wrapping cost several times what such an answer does.
     """
 
-    def __init__(self, routes: FastAPI, quick: Collection[Callable[..., Awaitable[Response]]] = ()) -> None:
-        self.routes = routes
+    def __init__(
+        self, routes: FastAPI, quick: Collection[Callable[..., Awaitable[Response]]] = (), log_each: bool = False
+    ) -> None:
+        self.routes, self.log_each = routes, log_each
         self.quick = [
             (re.compile(re.sub(r"{(\w+)}", lambda name: f"(?P<{name[1]}>{ID})", route.path)), route)
             for route in routes.routes
@@ -95,33 +106,40 @@ class Edge:
         ]
         self.at_once: Counter[str] = Counter()
         """Requests that need the warehouse now, by client."""
+        self.root = root = routes.root_path
+        if root and any(f"{getattr(one, 'path', '')}/".startswith(f"{root}/") for one in routes.routes):
+            raise ValueError(f"ROOT_PATH: {root} is a route's path; nobody could say which of the two is asked for")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.routes(scope, receive, send)
         started = perf_counter()
         method = scope["method"]
-        path = with_slashes_of_ids(scope["path"], scope["raw_path"]).rstrip("/") or "/"
-        memory: Memory = self.routes.state.memory
-        access: Access | None = self.routes.state.access
+        root = self.root or scope["root_path"]
+        path = _path(scope, root) if root or b"%" in scope["raw_path"] else scope["path"]
+        path = path.rstrip("/") or "/"
+        memory: Memory = scope["state"]["memory"]
+        access: Access | None = scope["state"]["access"]
         headers = dict(scope["headers"])
+        request_id = (b"x-request-id", log.identify(headers))
         status, route = 500, "none"
 
         async def observed(message: Message) -> None:
             nonlocal status, route
             if message["type"] == "http.response.start":
                 status, route = message["status"], _route(scope)
-                message["headers"] = [*message["headers"], *SAFE]
+                message["headers"] = [*message["headers"], *SAFE, request_id]
                 message["headers"].append(CONTENT_OF_OURS if _is_page(message) else NO_CONTENT_OF_OTHERS)
             await send(message)
 
         try:
-            refused = _refused(scope, headers) or await _body_refused(headers, receive)
-            if not refused and access:
-                refused = await access.refuse(scope, path, headers)
+            refused = _refused(scope, headers)
+            if refused is None and b"transfer-encoding" in headers:
+                refused = await _body_refused(receive)
+            if refused is None and access:
+                refused = await access.refuse({**scope, "root_path": root}, path, headers)
             if refused:
-                status = refused.status_code
-                return await _safe(refused)(scope, receive, send)
+                return await refused(scope, receive, observed)
             reader = READER.get()
             key = (reader.scope + path if reader else path, scope["query_string"])
             answer, confirmed = None, True
@@ -129,20 +147,24 @@ class Edge:
                 answer, confirmed = await memory.confirmed(key)
             if answer is None:
                 # A copy: the server looks at its own. And it leaves the body out where HEAD was asked.
-                scope = {**scope, "path": path, "method": "GET" if method == "HEAD" else method, "asked": method}
+                get = "GET" if method == "HEAD" else method
+                scope = {**scope, "path": path, "root_path": root, "method": get, "asked": method}
                 if (answer := await self._made(scope, receive, observed)) is None:
                     return None
                 memory.keep(key, answer)
                 _kept(answer.route).inc()
             route = answer.route
-            status = await _give(answer, headers, send, confirmed)
+            status = await _give(answer, headers, request_id, send, confirmed)
         finally:
-            _served(method, route, status).observe(perf_counter() - started)
+            _served(method, route, status).observe(seconds := perf_counter() - started)
+            if self.log_each:
+                reader = READER.get()
+                log.answered(scope, method, reader.name if reader else None, route, status, seconds)
 
     async def _made(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """What the application makes of published lists, ready to be kept; None: it was something else, and is sent."""
         if scope["path"].startswith(WITHOUT_WAREHOUSE):
-            await self.routes(scope, receive, send)
+            await self._routed(scope, receive, send)
             return None
         client = _client(scope)
         if self.at_once[client] >= MOST_OF_ONE:
@@ -155,15 +177,23 @@ class Edge:
             return None
         self.at_once[client] += 1
         try:
-            quick = self._quick(scope)
-            await (await quick if quick else self.routes)(scope, receive, send)
+            if quick := self._quick(scope):
+                await (await quick)(scope, receive, send)
+            else:
+                await self._routed(scope, receive, send)
         finally:
             self.at_once[client] -= 1
             if not self.at_once[client]:
                 del self.at_once[client]
         if (published := scope.get("published")) is None:
             return None
-        return Answer(published.body, _safe(published).raw_headers, published.version, _route(scope))
+        headers = [*published.raw_headers, *SAFE, NO_CONTENT_OF_OTHERS]
+        return Answer(published.body, headers, published.version, _route(scope))
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # As ASGI has it: the path has the prefix in it.
+        scope["path"] = scope["root_path"] + scope["path"]
+        await self.routes(scope, receive, send)
 
     def _quick(self, scope: Scope) -> Awaitable[Response] | None:
         """The response of a quick endpoint, which is yet to be awaited; None if FastAPI has to answer."""
@@ -174,6 +204,14 @@ class Edge:
                     response: Awaitable[Response] = route.endpoint(*map(the_id, named.groups()))
                     return response
         return None
+
+
+def _path(scope: Scope, root: str) -> str:
+    """The path within the prefix, which the proxy may have taken off."""
+    path = with_slashes_of_ids(scope["path"], scope["raw_path"])
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :]
+    return path
 
 
 def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
@@ -187,10 +225,8 @@ def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
     return None
 
 
-async def _body_refused(headers: dict[bytes, bytes], receive: Receive) -> Response | None:
+async def _body_refused(receive: Receive) -> Response | None:
     """Proxies send a body in pieces where there is none, of no piece but the end. So what comes is looked at."""
-    if b"transfer-encoding" not in headers:
-        return None
     try:
         async with asyncio.timeout(LONGEST_WAIT):
             message = await receive()
@@ -212,23 +248,19 @@ def _is_page(message: Message) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/html") for name, value in message["headers"])
 
 
-def _safe(response: Response) -> Response:
-    response.raw_headers += [*SAFE, NO_CONTENT_OF_OTHERS]
-    return response
-
-
 def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "none")
 
 
-async def _give(answer: Answer, request: dict[bytes, bytes], send: Send, confirmed: bool = True) -> int:
+async def _give(
+    answer: Answer, request: dict[bytes, bytes], request_id: tuple[bytes, bytes], send: Send, confirmed: bool
+) -> int:
     """Sends the answer in the form that the request's headers ask for; returns the status."""
     headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")[:LONGEST_ACCEPT]))
     status = 200
     if b"if-none-match" in request and answer.is_what_the_client_has(request[b"if-none-match"]):
         status, headers, body = 304, [pair for pair in headers if pair[0] not in NOT_IN_304], b""
-    if not confirmed:
-        headers = [*headers, AWAY]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    marks = [request_id] if confirmed else [request_id, AWAY]
+    await send({"type": "http.response.start", "status": status, "headers": headers + marks})
     await send({"type": "http.response.body", "body": body})
     return status

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
 
+from prometheus_client import Gauge
+
 Headers = list[tuple[bytes, bytes]]
 Key = tuple[str, bytes]
 """Path and query string of a request."""
@@ -26,6 +28,13 @@ WORTH_ZIPPING = 1000
 
 PATIENCE = 0.5
 """Seconds that an answer in memory waits at most for the warehouse to confirm it, and between two tries."""
+
+
+BYTES = Gauge("recommendations_memory_bytes", "What the answers in memory take", multiprocess_mode="livesum")
+ANSWERS = Gauge("recommendations_memory_answers", "How many they are", multiprocess_mode="livesum")
+LEASES = Gauge(
+    "recommendations_leases", "Processes whose last request for a lease was granted", multiprocess_mode="livesum"
+)
 
 
 @dataclass(slots=True)
@@ -135,6 +144,7 @@ class Memory:
         self._bytes += _size(key, answer)
         while self._bytes > self._limit:
             self._bytes -= _size(*self._answers.popitem(last=False))
+        self._measure()
 
     def doubt(self) -> None:
         """Gives nothing without asking first: the lease may be of a warehouse that is not the one any more."""
@@ -144,6 +154,11 @@ class Memory:
         self._answers.clear()
         self._bytes = 0
         self.version = version
+        self._measure()
+
+    def _measure(self) -> None:
+        BYTES.set(self._bytes)
+        ANSWERS.set(len(self._answers))
 
     async def confirm(self) -> bool:
         """Asks the warehouse, beginning now. One that hangs is waited for PATIENCE, then it is away.
@@ -184,10 +199,12 @@ class Memory:
             granted, version, seconds = await self._ask()
         except self._unavailable:
             self._away, self._retry_at = True, monotonic() + PATIENCE
+            LEASES.set(0)
             return
         finally:
             self._running = None
         self._away, self.heard = False, begun
+        LEASES.set(granted)
         if version != self.version:
             self._become(version)
         if granted:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from api import log
 from api.database import Database
 
 PROBLEM = "application/problem+json"
@@ -17,7 +18,8 @@ RETRY_AFTER = {"Retry-After": "2"}
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
     """The response for an error, which no cache keeps; `more` are further members of the problem."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body |= {"request_id": log.request_id(), **more}
     said = {"Cache-Control": "no-store", **(RETRY_AFTER if status in (429, 503) else {}), **(headers or {})}
     return JSONResponse(body, status, said, PROBLEM)
 

@@ -417,6 +417,7 @@ class Problem(BaseModel):
                     "title": "Not Found",
                     "status": 404,
                     "detail": "no model 'TopSellers'; the models are TopCTR, TopProduct",
+                    "request_id": "0d8cf8b6a3f1-2a",
                 }
             ]
         }
@@ -426,6 +427,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What is wrong, and what would be right")
+    request_id: str = Field(description="The request's X-Request-Id, as in the answer's header and in the log")
     errors: list[dict[str, Any]] | None = Field(None, description="For 422: each wrong parameter")
 
 

@@ -32,3 +32,8 @@ class Settings(BaseSettings):
     keep_alive: int = Field(default=75, ge=1)
     """Seconds that a connection without a request stays open: longer than the balancer in front keeps it (an ALB: 60),
     or requests are lost that it sends into one that is being closed."""
+    root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    """The prefix under which a proxy shows the API to the world, `/lists`, whether it leaves it in the path or not; not
+    one that a route has."""
+    access_log: bool = False
+    """Print a line of JSON for every request that is answered."""

@@ -57,7 +57,9 @@ class Agency:
     def api(self, log: Path, **settings: str) -> Iterator[httpx.Client]:
         port, url = free_port(), self.warehouse.url("recommendations_api")
         with serve(port, url, log, **{"API_ACCESS": "keys", **settings}):
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            # All of one id, so that answers that are to be the same are.
+            same = {"X-Request-Id": "one"}
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, headers=same) as http:
                 yield http
 
 

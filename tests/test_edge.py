@@ -1,13 +1,18 @@
 """What stands around the API: proxies, balancers, browsers of other origins, ids that are no words."""
 
 import http.client
+import json
+import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +20,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 from conftest import DAY, Night, Warehouse
+from playwright.sync_api import expect, sync_playwright
+from test_pages import CHROMIUM, watched
 
 from elt.settings import PROJECT
 from local import processes
@@ -229,3 +236,135 @@ def test_a_column_that_has_another_type_now_costs_no_answer(warehouse: Warehouse
             warehouse.rows("ALTER TABLE marts.version ALTER number TYPE numeric", role=MASTER)
             assert set(statuses()) == {200}
             assert http.get("/health/ready").status_code == 200
+
+
+def test_every_answer_has_an_id_its_own_or_that_of_the_request(reader: httpx.Client) -> None:
+    paths = ("/recommendations/a/TopCTR", "/recommendations/NOBODY", "/none", "/", "/models?x", "/assets/page.js")
+    made = [reader.get(path).headers["x-request-id"] for path in paths * 2]
+    assert len(set(made)) == len(made)
+    for path in paths:
+        assert reader.get(path, headers={"X-Request-Id": "trace:7f/Aa=1"}).headers["x-request-id"] == "trace:7f/Aa=1"
+    etag = reader.get(paths[0]).headers["etag"]
+    current = reader.get(paths[0], headers={"If-None-Match": etag, "X-Request-Id": "one"})
+    assert (current.status_code, current.headers["x-request-id"]) == (304, "one")
+    for refused in ("", "x" * 129, 'a"b', "a b", "<script>", "á"):
+        given = reader.get(paths[0], headers={b"X-Request-Id": refused.encode()}).headers["x-request-id"]
+        assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", given), refused
+    for path, status in (("/none", 404), ("/models?x", 422), ("/recommendations/" + "x" * 5000, 414)):
+        problem = reader.get(path, headers={"X-Request-Id": "mine"})
+        assert (problem.status_code, problem.json()["request_id"]) == (status, "mine")
+
+
+def test_a_line_of_the_log_says_which_request_it_is_of(tmp_path: Path) -> None:
+    """What went wrong by the request's id, and by a setting a line of JSON for each request."""
+    port, log = free_port(), tmp_path / "api.log"
+    with started(port, "postgresql://someone:hidden@127.0.0.1:1/none", log, ACCESS_LOG="true"):
+        url = f"http://127.0.0.1:{port}"
+        httpx.get(f"{url}/recommendations/a%2Fb?date=2024-11-20", headers={"X-Request-Id": "first-100%s"})
+        httpx.get(f"{url}/recommendations/a?date=2024-11-20", headers={"X-Request-Id": "second"})
+        httpx.head(f"{url}/health/live", headers={"X-Request-Id": "third"})
+    text = log.read_text()
+    assert "hidden" not in text
+    lines = {line["request_id"]: line for line in map(json.loads, re.findall(r"^{.*}$", text, re.MULTILINE))}
+    assert len(lines) >= 3
+    assert "(request first-100%s)" not in text, "a percent sign is no part of an id"
+    (said,) = re.findall(r"no connection to the warehouse \(refused\).* \(request (\S+)\)", text)
+    line = lines[said]
+    assert (line["method"], line["status"], line["client"]) == ("GET", 503, "127.0.0.1")
+    assert line["target"] == "/recommendations/a%2Fb?date=2024-11-20"
+    assert line["route"] == "/recommendations/{advertiser_id}"
+    assert 0 < line["seconds"] < 10
+    assert (lines["third"]["method"], lines["third"]["route"]) == ("HEAD", "/health/live")
+
+
+@contextmanager
+def proxy(to: int, prefix: str, strips: bool) -> Iterator[str]:
+    """A reverse proxy that shows the server under the prefix only, which it takes off or leaves; yields its address."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            inside = self.path.startswith(f"{prefix}/")
+            path = self.path[len(prefix) :] if strips else self.path
+            with closing(http.client.HTTPConnection("127.0.0.1", to, timeout=20)) as server:
+                server.request("GET", path if inside else "/proxy/knows/nothing", headers=dict(self.headers))
+                answer = server.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                        self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *said: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{prefix}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def prefixed(published: Night, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an API that the world sees under /stats."""
+    port, url = free_port(), published.warehouse.url("recommendations_api")
+    with started(port, url, tmp_path_factory.mktemp("prefixed") / "api.log", ROOT_PATH="/lists"):
+        yield port
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_behind_a_prefix_all_is_under_it(prefixed: int, strips: bool) -> None:
+    with proxy(prefixed, "/lists", strips) as url:
+        assert httpx.get(f"{url}/recommendations/a%2F/TopCTR").json()["advertiser_id"] == "a/"
+        assert httpx.get(f"{url}/stats/").json()["date"] == DAY
+        assert httpx.get(f"{url}/stats/a").json()["advertiser_id"] == "a"
+        assert httpx.get(f"{url}/none").json()["detail"].startswith("no page ")
+        assert httpx.get(f"{url}/openapi.json").json()["servers"] == [{"url": "/lists"}]
+        for page in ("/", "/docs", "/advertisers/a", f"/nights/{DAY}"):
+            answer = httpx.get(f"{url}{page}")
+            assert answer.status_code == 200, page
+            named = re.findall(r'(?:href|src|action)="([^"#]+)', answer.text)
+            assert named, page
+            for link in named:
+                assert link.startswith("/lists/"), (page, link)
+            for asset in {link for link in named if "/assets/" in link}:
+                found = httpx.get(httpx.URL(url).join(asset))
+                assert (found.status_code, len(found.content) > 100) == (200, True), asset
+        assert httpx.get(f"{url}/nights?date={DAY}").headers["location"] == f"/lists/nights/{DAY}"
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser is installed (apt-get install chromium)")
+def test_behind_a_prefix_a_browser_finds_all_it_loads(prefixed: int) -> None:
+    """The browser complains of what the policy forbids; `watched` of what it asks for outside of the prefix."""
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    with proxy(prefixed, "/lists", True) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        with watched(browser, url) as page:
+            page.goto(f"{url}/docs")
+            operation = page.locator("#docs .opblock", has_text="/models").first
+            operation.locator("button").first.click()
+            operation.get_by_role("button", name="Try it out").click()
+            operation.get_by_role("button", name="Execute").click()
+            expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+        with watched(browser, url) as page:
+            page.goto(f"{url}/")
+            page.get_by_role("link", name="Newest night").click()
+            expect(page).to_have_url(f"{url}/nights/{DAY}")
+        browser.close()
+
+
+@pytest.mark.parametrize(("prefix", "said"), [("lists/", "root_path"), ("/stats", "ROOT_PATH: /stats is a route's")])
+def test_an_impossible_prefix_is_refused_at_the_start(prefix: str, said: str) -> None:
+    env = {"DATABASE_URL": "postgresql:///none", "ROOT_PATH": prefix, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "api"], env=os.environ | env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode
+    assert said in done.stderr

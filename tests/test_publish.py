@@ -435,6 +435,14 @@ def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
             )
             for score in ("NaN", "Infinity", "-Infinity")
         ),
+        *(
+            (
+                "-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' AS product_id, 1 AS score, "
+                f"{figure} AS clicks",
+                r"bad\.sql: .*figures_are_numbers_of_json",
+            )
+            for figure in ("'NaN'::float", "'-Infinity'::numeric", "9007199254740992", "-9007199254740993::bigint")
+        ),
         (
             "-- Bad: x\nSELECT 'ACME' AS advertiser_id, 1 AS rank, 'p' AS product_id, 1 AS score FROM pg_sleep(30)",
             r"bad\.sql: has not ranked the day within 1 s \(RANKING_TIMEOUT\)",
