@@ -48,7 +48,8 @@ def test_every_operation_has_a_short_name_of_its_own_and_a_group(api: httpx.Clie
         for operation in methods.values()
     }
     assert named >= {
-        *(("lists", name) for name in ("recommendations", "default_list", "history")),
+        *(("lists", name) for name in ("recommendations", "default_list", "lists_of_several", "history")),
+        *(("lists", name) for name in ("export_ndjson", "export_csv")),
         *(("figures", name) for name in ("stats", "stats_advertiser")),
         *(("catalogue", name) for name in ("advertisers", "models")),
         *(("operation", name) for name in ("live", "ready", "metrics")),
@@ -84,6 +85,8 @@ def test_a_generated_client_gets_what_the_api_says(api: httpx.Client, generated:
         assert as_client == as_said, operation
     found = asked("lists.recommendations", "ACME", "TopCTR")
     assert (str(found.date), found.recommendations[0].rank, found.recommendations[0]["ctr"]) == (DAY, 1, 0.4)
+    several = asked("lists.lists_of_several", advertiser_id=["BOLT", "ACME"], model="TopCTR")
+    assert several.lists[1] == found
     past = asked("lists.history", "ACME", date=found.date.replace(day=19))
     assert str(past.to) == "2024-11-19"
     unknown = asked("lists.recommendations", "a/b", "TopCTR")
