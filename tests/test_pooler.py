@@ -134,6 +134,7 @@ def test_two_servers_are_enough_to_migrate(warehouse: Warehouse, folder: Path) -
         warehouse.rows("DROP VIEW marts.latest_recommendations", role=MASTER)
         done = migrate(through(warehouse, port, MASTER))
     assert done == ["made the view marts.latest_recommendations of sql/marts/latest_recommendations.sql"]
+    figures.append("PgBouncer with two servers: migrated")
 
 
 def test_the_sessions_of_the_api_are_what_its_settings_say_behind_a_pooler_too(
