@@ -18,6 +18,9 @@ from elt.copying import copy_in, copy_readable, reason_of
 from elt.errors import PipelineError
 from elt.lines import CHUNK, EmptyObject, Lines, NotByLine, Pages, goes_on, in_blocks
 
+DIRECTLY = "_directly"
+"""How the name of the table ends into which lines are copied directly. It inherits the other, which shows both."""
+
 LINES = "lines"
 """The column of a table that says how many lines of the log a row stands for."""
 
@@ -42,7 +45,15 @@ class Landed:
     """Of those, the ones that could not be read. They are in `pg_temp.rejected_lines`."""
 
 
-def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObject]) -> list[Landed]:
+def land(
+    cursor: Cursor,
+    s3: Any,
+    table: str,
+    delivered: list[objects.SourceObject],
+    *,
+    some_may_be_empty: bool = False,
+    directly: bool = True,
+) -> list[Landed]:
     """Creates `pg_temp.<table>` (sql/landing/<table>.sql) and copies the objects into it.
 
     Columns are matched by the names in each object's header, in any order; further columns are ignored. A table with a
@@ -50,9 +61,13 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
     go on. Lines are counted in the bytes, apart from the rows that COPY reports, so that a line can not get lost
     without being noticed.
 
-    Of several objects one may be empty. Raises PipelineError for an object without a usable header, with MOST_REJECTED
-    unreadable lines, or HOPELESS from its beginning.
+    What is landed directly has dates that begin with a day, but nobody has read them yet: who reads them first may meet
+    a psycopg2.DataError, and lands the objects again, not `directly`.
+
+    Raises PipelineError for an object without a usable header, with MOST_REJECTED unreadable lines, or HOPELESS from
+    its beginning; for an empty one, if there is no other or `some_may_be_empty` does not say that there are.
     """
+    some_may_be_empty |= len(delivered) > 1
     for name in (table, "rejected_lines", "pages", "distinct_lines", "unreadable_lines"):
         cursor.execute("SELECT to_regclass(%s) IS NULL", (f"pg_temp.{name}",))
         if cursor.fetchone() == (True,):  # another source may have landed in the session
@@ -63,12 +78,18 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
     )
     columns = dict(cursor.fetchall())
     wanted = [name for name, has_default in columns.items() if not has_default]
+    if directly:
+        cursor.execute(
+            identifiers.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} () INHERITS (pg_temp.{})").format(
+                identifiers.Identifier(f"{table}{DIRECTLY}"), identifiers.Identifier(table)
+            )
+        )
     landed = []
     for item in delivered:
         try:
-            landed.append(_land_object(cursor, s3, table, wanted, item, counts=LINES in columns))
+            landed.append(_land_object(cursor, s3, table, wanted, item, counts=LINES in columns, directly=directly))
         except EmptyObject:
-            if len(delivered) == 1:
+            if not some_may_be_empty:
                 raise
             cursor.execute("RELEASE SAVEPOINT object")
             landed.append(Landed(item))
@@ -76,28 +97,35 @@ def land(cursor: Cursor, s3: Any, table: str, delivered: list[objects.SourceObje
 
 
 def _land_object(
-    cursor: Cursor, s3: Any, table: str, wanted: list[str], item: objects.SourceObject, *, counts: bool
+    cursor: Cursor, s3: Any, table: str, wanted: list[str], item: objects.SourceObject, *, counts: bool, directly: bool
 ) -> Landed:
     """Lands one object.
 
     Counted, if its lines repeat: a line costs COPY about a microsecond, and most logs say the same few lines over and
     over; so PostgreSQL counts them as they are, and the typed COPY reads each distinct one once. Directly, if they
-    hardly repeat: counting would be in vain. Line by line, if that fails: the only way that tells which lines can not
-    be read, whatever is wrong with them.
+    repeat little: that costs less then. Should that fail, counted: so the lines that can not be read are found among
+    the distinct ones. Line by line, if that fails, too: the only way that tells which lines can not be read, whatever
+    is wrong with them.
     """
     started = time.monotonic()
-    cursor.execute("SAVEPOINT object")
-    try:
-        with objects.reader(s3, item) as raw:
-            lines = Lines(raw, item.uri)
-            way = _counted if counts and lines.repeat() else _directly
-            landed = way(cursor, table, wanted, lines, item)
-    except (psycopg2.DataError, psycopg2.IntegrityError, NotByLine) as error:
-        reason = reason_of(error) if isinstance(error, psycopg2.Error) else error
-        log.info("%s: %s; reading it line by line", item.uri, reason)
-        cursor.execute("ROLLBACK TO SAVEPOINT object")
-        with objects.reader(s3, item) as raw:
-            landed = _line_by_line(cursor, table, wanted, Lines(raw, item.uri), item)
+    left = [_counted, _line_by_line] if counts else [_line_by_line]
+    way = None
+    while True:
+        cursor.execute("SAVEPOINT object")
+        try:
+            with objects.reader(s3, item) as raw:
+                lines = Lines(raw, item.uri)
+                if way is None:
+                    way = _directly if directly and not (counts and lines.repeat()) else left.pop(0)
+                landed = way(cursor, table, wanted, lines, item)
+            break
+        except (psycopg2.DataError, psycopg2.IntegrityError, NotByLine) as error:
+            if not left:
+                raise
+            reason = reason_of(error) if isinstance(error, psycopg2.Error) else error
+            cursor.execute("ROLLBACK TO SAVEPOINT object")
+            way = left.pop(0)
+            log.info("%s: %s; reading it again%s", item.uri, reason, "" if left else ", line by line")
     cursor.execute("RELEASE SAVEPOINT object")
     # Not dropped: every table made costs locks until the transaction ends, and there may be thousands of objects.
     cursor.execute("TRUNCATE pg_temp.pages, pg_temp.distinct_lines, pg_temp.unreadable_lines")
@@ -150,8 +178,8 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
 
 
 def _directly(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
-    """Copies the lines as they come. Raises NotByLine when they are not as many rows."""
-    copy_in(cursor, _copy_statement(cursor, table, wanted, lines), lines, lines)
+    """Copies the lines as they come, their dates unread. Raises NotByLine when they are not as many rows."""
+    copy_in(cursor, _copy_statement(cursor, f"{table}{DIRECTLY}", wanted, lines), lines, lines)
     if cursor.rowcount != lines.lines:
         raise NotByLine(f"{cursor.rowcount:,} rows in {lines.lines:,} lines")
     return Landed(item, lines.lines)

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     complete_marker: str = Field("", pattern=r"^[^/\s]*$")
     """Name of the object that is written last under each prefix, like `_SUCCESS`: waited for. One that ends in `.json`
     is a manifest of the others (elt/deliveries.py)."""
+    landing_sessions: int = Field(2, ge=1, le=32)
+    """Sessions that land the objects of a log, as many as there are objects at most; each log has its own. More help
+    where S3 answers slowly; each may take 128 MB of the warehouse's memory."""
     late_days: int = Field(3, ge=0, le=30)
     """Days before its own whose deliveries a night looks at again, to run them again when something came late."""
     max_volume_drop: float = Field(0.63, ge=0, le=1)

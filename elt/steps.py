@@ -4,13 +4,13 @@ A day is a string `YYYY-MM-DD`: the log day, UTC. Every step commits once, at it
 leaves what others read as it was.
 """
 
+import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from tempfile import TemporaryFile
 from typing import Any
 
 import psycopg2
@@ -20,10 +20,11 @@ from psycopg2.extras import Json
 
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
-from elt.copying import copy_out, fill, unload, unload_repeated
+from elt.copying import copy_out, fill, unload
 from elt.errors import Incomplete, NotYet, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
+from elt.shares import Share, land_share, share_out, write_kept
 from elt.warehouse import Connect
 
 LOGS = ("product_views", "ads_views")
@@ -56,7 +57,8 @@ def filter_events(
     """FiltrarDatos: lands the day's logs, keeps the active advertisers' events, counts them per product.
 
     Writes staging.product_daily and its neighbours, and `product_views.csv.gz` and `ads_views.csv.gz` on S3. Each log
-    has a session of its own, so that both are landed and counted at the same time; the counts serve everything after.
+    has sessions of its own (`landing_sessions`), which land and count their shares of it at the same time, and later
+    write what is kept of it; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
     unless `reload`. Raises NotYet when an object or the day in it is missing, or when an audit of sql/audits/arrival is
@@ -66,7 +68,6 @@ def filter_events(
     days.check_ended(day)
     began = time.monotonic()
     version = f"{sql.filter_version()} {settings.log_date_format}"
-    share = settings.max_rejected_share
     delivered: dict[str, list[objects.SourceObject]] = {}
     with ExitStack() as stack:
         conn = stack.enter_context(warehouse.session(connect))
@@ -82,44 +83,30 @@ def filter_events(
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
         objects.check_writable(s3, written[0])
-        counts = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
-        rejects = {source: stack.enter_context(TemporaryFile()) for source in LOGS}
-        pool = stack.enter_context(ThreadPoolExecutor(len(LOGS)))
-
-        def land_and_count(source: str) -> list[Landed]:
-            with warehouse.session(connect) as session, session.cursor() as own:
-                own.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
-                landed = land(own, s3, source, delivered[source])
-                started = time.monotonic()
-                copy_out(own, sql.read(f"landing/{source}_counts"), counts[source], ds=day)
-                copy_out(own, "TABLE pg_temp.rejected_lines", rejects[source])
-                log.info("%s: counted in %.1f s", source, time.monotonic() - started)
-                return landed
-
-        logs = pool.map(land_and_count, LOGS)
+        shares = {source: _shares(stack, connect, source, delivered[source], settings) for source in LOGS}
+        pool = stack.enter_context(ThreadPoolExecutor(sum(map(len, shares.values()))))
+        landing = {source: [pool.submit(land_share, share, s3, day) for share in shares[source]] for source in LOGS}
         lists = ("advertiser_ids", "exclusions")
         landed = {source: land(cursor, s3, source, delivered.get(source, [])) for source in lists}
-        landed |= zip(LOGS, logs, strict=True)
+        landed |= {source: [item for share in landing[source] for item in share.result()] for source in LOGS}
 
-        for source in LOGS:
-            fill(cursor, "rejected_lines", rejects[source])
+        every_share = [share for source in LOGS for share in shares[source]]
+        for share in every_share:
+            fill(cursor, "rejected_lines", share.rejects)
         warehouse.run(cursor, "staging/rejected_lines", ds=day)
         conn.commit()  # whatever becomes of the day, its unreadable lines are kept
 
         warehouse.run(cursor, "landing/active_advertisers")
         warehouse.run(cursor, "landing/event_counts")
-        for source in LOGS:
-            fill(cursor, "event_counts", counts[source])
+        for share in every_share:
+            fill(cursor, "event_counts", share.counts)
         warehouse.run(cursor, "staging/source_objects", ds=day, objects=_recorded(landed))
-        for relation in (
-            "active_advertisers",
-            "exclusions",
-            "product_daily_published",
-            "product_daily",
-            "accounting",
-        ):
+        for relation in ("active_advertisers", "exclusions", "accounting"):
             warehouse.run(cursor, f"staging/{relation}", ds=day)
-        limits = {"max_rejected_share": share, "max_advertiser_drop": settings.max_advertiser_drop}
+        limits = {
+            "max_rejected_share": settings.max_rejected_share,
+            "max_advertiser_drop": settings.max_advertiser_drop,
+        }
         warehouse.audit(cursor, "load", ds=day, run_id=run_id, **limits)
         warehouse.run(cursor, "queries/logs_without_the_day", ds=day)
         if late := cursor.fetchall():
@@ -142,11 +129,35 @@ def filter_events(
         _tell_of_other_days(cursor, day, settings)
         warehouse.run(cursor, "staging/loads", ds=day, filter_version=version, run_id=run_id)
         ((load_id,),) = cursor.fetchall()
-        for source, uri in zip(LOGS, written, strict=True):
-            unload_repeated(cursor, sql.read(f"landing/{source}_kept"), s3, uri, load_id, ds=day)
+        active = io.BytesIO()
+        copy_out(cursor, "SELECT advertiser_id FROM pg_temp.advertiser_ids", active)
+        writing = [
+            pool.submit(write_kept, shares[source], active.getvalue(), s3, uri, load_id, day)
+            for source, uri in zip(LOGS, written, strict=True)
+        ]
+        for relation in ("product_daily_published", "product_daily"):
+            warehouse.run(cursor, f"staging/{relation}", ds=day)
+        for done in writing:
+            done.result()
         _time(cursor, day, "FiltrarDatos", began)
         conn.commit()
         return True
+
+
+def _shares(
+    stack: ExitStack, connect: Connect, source: str, delivered: list[objects.SourceObject], settings: Settings
+) -> list[Share]:
+    """The log's objects, shared out over open sessions."""
+    shares = []
+    for part in share_out(delivered, settings.landing_sessions):
+        session = stack.enter_context(warehouse.session(connect))
+        with session.cursor() as cursor:
+            cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
+        share = Share(source, session, part, of_several=len(delivered) > 1)
+        stack.callback(share.counts.close)
+        stack.callback(share.rejects.close)
+        shares.append(share)
+    return shares
 
 
 def rank(cursor: Cursor, day: str, model: sql.Model, name: str, timeout: int = 0) -> int:

@@ -26,7 +26,8 @@ from elt import land, steps, warehouse
 from elt import s3 as objects
 from elt.copying import unload_repeated
 from elt.errors import NotYet, PipelineError
-from elt.lines import LONGEST_LINE, REPEATED
+from elt.lines import LONGEST_LINE, REPEATED, NotByLine
+from elt.shares import share_out
 
 pytestmark = pytest.mark.model_blind
 
@@ -629,6 +630,52 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
     assert locks[0] == locks[1]
 
 
+def test_however_many_sessions_land_a_log_the_counts_and_the_kept_lines_are_the_same(delivered: Night) -> None:
+    """Objects of all sizes: one that repeats, one that hardly does and has a date that is none, one of nothing."""
+    header = "advertiser_id,product_id,type,date"
+    distinct = [f"ACME,p{n},click,{DAY} 10:00:00.{n}" for n in range(300)]
+    parts = [
+        [f"ACME,p{n % 9},impression,{DAY}" for n in range(900)],
+        [*distinct[:150], "ACME,p1,click,2024-11-31", *distinct[150:]],
+        [f" ACME,p{n},click,2024-11-19" for n in range(40)],
+        [f"BOLT,p{n}, click,{DAY}" for n in range(3)],
+        [f"ACME ,p1,impression,{DAY}"],
+    ]
+    for n, part in enumerate(parts):
+        delivered.put(f"ads/{n}", "\n".join([header, *part]))
+    delivered.put("ads/5.gz", gzip.compress(b""))
+    delivered.change(ads_views_uri=f"s3://{delivered.bucket}/ads/", max_rejected_share=1.0)
+    found = []
+    for sessions in (1, 2, 3, 10):
+        delivered.change(landing_sessions=sessions)
+        delivered.load(reload=True)
+        relations = [
+            "TABLE staging.product_daily ORDER BY advertiser_id, product_id",
+            "TABLE staging.accounting ORDER BY source",
+            "SELECT uri, lines, rejected FROM staging.source_objects ORDER BY uri",
+            "SELECT uri, line_number, reason, line FROM staging.rejected_lines ORDER BY uri, line_number",
+        ]
+        found.append(
+            [delivered.warehouse.rows(relation) for relation in relations]
+            + [delivered.object(f"intermediate/date={DAY}/{log}.csv.gz") for log in steps.LOGS]
+        )
+    assert all(one == found[0] for one in found)
+    assert delivered.accounting("ads_views") | {"kept": 1201, "other_day": 40, "rejected": 4} == (
+        delivered.accounting("ads_views")
+    )
+
+
+@given(sizes=st.lists(st.integers(0, 10**9), min_size=1, max_size=40), sessions=st.integers(1, 12))
+def test_objects_are_shared_out_by_their_bytes(sizes: list[int], sessions: int) -> None:
+    delivered = [objects.SourceObject(f"s3://bucket/{n}", str(n), size) for n, size in enumerate(sizes)]
+    shares = share_out(delivered, sessions)
+    assert sorted((item for share in shares for item in share), key=lambda item: int(item.etag)) == delivered
+    assert len(shares) == min(sessions, len(sizes))
+    assert all(shares), "a session without an object is none"
+    weights = [sum(item.size for item in share) for share in shares]
+    assert max(weights) - min(weights) <= max(sizes)
+
+
 def test_too_many_bad_lines_fail_the_day_with_counts_and_the_first_lines(delivered: Night) -> None:
     delivered.put("product_views", b"\n".join([HEADER, *LINES, *[b"ACME,p,20-11-2024x"] * 3, b"only one field"]))
     with pytest.raises(PipelineError) as failure:
@@ -1009,9 +1056,15 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     delivered.put("ads_views", b"\n".join(body) + end)
     delivered.change(max_rejected_share=1.0)
     outcomes = []
-    for repeated in (REPEATED, 0, 2):  # as the lines decide, always counted, never
+
+    def not_counted(*_):
+        raise NotByLine
+
+    # As the lines decide; always counted; directly, else counted; directly, else line by line.
+    for repeated, counted in ((REPEATED, land._counted), (0, land._counted), (2, land._counted), (2, not_counted)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("elt.lines.REPEATED", repeated)
+            patch.setattr(land, "_counted", counted)
             delivered.load(reload=True)
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
@@ -1021,7 +1074,7 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
                 "FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY 1"
             )
         )
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
     sums = delivered.accounting("ads_views")
     expected = records(body[1:])
     assert sums["delivered"] == len(expected)
@@ -1051,7 +1104,7 @@ def test_the_kept_logs_on_s3_are_of_the_same_load_as_the_counts(delivered: Night
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(steps, "unload_repeated", killed_after_it)
+        patched.setattr("elt.shares.unload_repeated", killed_after_it)
         with pytest.raises(KeyboardInterrupt):
             delivered.load()
     assert [delivered.object(key) for key in keys] != kept

@@ -6,19 +6,28 @@
 --
 -- Read from the counts: the log has no column that they lack, so the events need not be read a second time.
 -- Ordered, so that the same events give the same bytes, in whatever order they were delivered.
+WITH kept AS (
+    SELECT
+        event_counts.advertiser_id,
+        event_counts.product_id,
+        sum(event_counts.impressions) AS impressions,
+        sum(event_counts.clicks) AS clicks
+    FROM pg_temp.event_counts
+    INNER JOIN pg_temp.active_advertisers ON event_counts.advertiser_id = active_advertisers.advertiser_id
+    WHERE event_counts.source = 'ads_views'
+    GROUP BY event_counts.advertiser_id, event_counts.product_id
+)
+
 SELECT
-    event_counts.advertiser_id,
-    event_counts.product_id,
+    kept.advertiser_id,
+    kept.product_id,
     counted.type,
     %(ds)s::date AS date,
     counted.lines
-FROM pg_temp.event_counts
-INNER JOIN pg_temp.active_advertisers ON event_counts.advertiser_id = active_advertisers.advertiser_id
+FROM kept
 CROSS JOIN
     LATERAL unnest(
-        ARRAY['impression', 'click'], ARRAY[event_counts.impressions, event_counts.clicks]
+        ARRAY['impression', 'click'], ARRAY[kept.impressions, kept.clicks]
     ) AS counted (type, lines)
-WHERE
-    event_counts.source = 'ads_views'
-    AND counted.lines > 0
-ORDER BY event_counts.advertiser_id ASC, event_counts.product_id ASC, counted.type DESC
+WHERE counted.lines > 0
+ORDER BY kept.advertiser_id ASC, kept.product_id ASC, counted.type DESC

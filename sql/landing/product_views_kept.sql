@@ -10,8 +10,9 @@ SELECT
     event_counts.advertiser_id,
     event_counts.product_id,
     %(ds)s::date AS date,
-    event_counts.views AS lines
+    sum(event_counts.views) AS lines
 FROM pg_temp.event_counts
 INNER JOIN pg_temp.active_advertisers ON event_counts.advertiser_id = active_advertisers.advertiser_id
 WHERE event_counts.source = 'product_views'
+GROUP BY event_counts.advertiser_id, event_counts.product_id
 ORDER BY event_counts.advertiser_id ASC, event_counts.product_id ASC

@@ -29,6 +29,8 @@ CROSS JOIN with_events
 WHERE
     NOT EXISTS (
         SELECT 1
-        FROM staging.product_daily
-        WHERE product_daily.date = %(ds)s::date
+        FROM staging.accounting
+        WHERE
+            accounting.date = %(ds)s::date
+            AND accounting.kept > 0
     )

@@ -9,6 +9,8 @@
 -- impressions: Ad impressions of the day; identical lines are separate events
 -- clicks: Ad clicks of the day; may exceed impressions (clicked after midnight)
 -- views: Views of the product's page on the day
+--
+-- In the order of the primary key, so that its pages are filled one after the other.
 DELETE FROM staging.product_daily
 WHERE product_daily.date = %(ds)s::date;
 
@@ -22,4 +24,5 @@ SELECT
     sum(event_counts.views) AS views
 FROM pg_temp.event_counts
 INNER JOIN pg_temp.active_advertisers ON event_counts.advertiser_id = active_advertisers.advertiser_id
-GROUP BY event_counts.advertiser_id, event_counts.product_id;
+GROUP BY event_counts.advertiser_id, event_counts.product_id
+ORDER BY event_counts.advertiser_id ASC, event_counts.product_id ASC;
