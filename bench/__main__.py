@@ -13,7 +13,13 @@ import psutil
 
 from elt.settings import PROJECT
 
-PARTS = {"night": "The night", "growth": "The night's growth", "small_day": "A small day", "day": "The day"}
+PARTS = {
+    "night": "The night",
+    "sessions": "Many objects",
+    "growth": "The night's growth",
+    "small_day": "A small day",
+    "day": "The day",
+}
 ALONE = {"pages": "The pages"}
 """Modules of bench, each with `tables(quick) -> Markdown`, and their headings; the latter run only when named."""
 
@@ -31,7 +37,8 @@ def main() -> int:
     parser.add_argument(
         "--large",
         action="store_true",
-        help="growth: up to 120 days of 400,000 products, writes its table; pages: 365 days of 5,000 advertisers",
+        help="night: other worlds, 20 M events; growth: up to 120 days of 400,000 products, writes its table; "
+        "pages: 365 days of 5,000 advertisers",
     )
     arguments = parser.parse_args()
     text = [about_this_machine()]
@@ -40,7 +47,7 @@ def main() -> int:
             continue
         started = time.monotonic()
         try:
-            large = {"large": True} if name in ("growth", "pages") and arguments.large else {}
+            large = {"large": True} if name in ("night", "growth", "pages") and arguments.large else {}
             part = importlib.import_module(f"bench.{name}").tables(arguments.quick, **large)
         except RuntimeError as error:
             print(f"bench.{name}: {error}", file=sys.stderr)

@@ -48,4 +48,13 @@ def run(program: Callable[[Any, Path], None]) -> int:
 def report(seconds: float) -> None:
     """The line that the bench reads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(seconds, used.ru_maxrss / 1024, used.ru_utime + used.ru_stime, file=sys.stdout, flush=True)
+    print(seconds, peak_megabytes(), used.ru_utime + used.ru_stime, file=sys.stdout, flush=True)
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of this program. Not `ru_maxrss`, which begins with its parent's when it was started."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak) / 1024
