@@ -110,8 +110,8 @@ def _land_object(
     started = time.monotonic()
     left = [_counted, _line_by_line] if counts else [_line_by_line]
     way = None
+    cursor.execute("SAVEPOINT object")
     while True:
-        cursor.execute("SAVEPOINT object")
         try:
             with objects.reader(s3, item) as raw:
                 lines = Lines(raw, item.uri)
