@@ -63,8 +63,8 @@ def test_of_an_object_without_a_line_end_no_more_is_read_than_a_line_may_have() 
     assert raw.tell() <= LONGEST_LINE + CHUNK
 
 
-@pytest.mark.parametrize(("distinct", "repeat"), [(75, True), (76, False)])
-def test_lines_repeat_when_25_in_100_stand_there_already(distinct: int, repeat: bool) -> None:
+@pytest.mark.parametrize(("distinct", "repeat"), [(98, True), (99, False)])
+def test_lines_repeat_when_2_in_100_stand_there_already(distinct: int, repeat: bool) -> None:
     body = b"".join(b"%d\n" % min(n, distinct - 1) for n in range(100))
     lines = Lines(io.BytesIO(HEADER + body), "s3://bucket/key")
     assert lines.repeat() is repeat
