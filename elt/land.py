@@ -103,29 +103,26 @@ def _land_object(
 
     Counted, if its lines repeat: a line costs COPY about a microsecond, and most logs say the same few lines over and
     over; so PostgreSQL counts them as they are, and the typed COPY reads each distinct one once. Directly, if they
-    repeat little: that costs less then. Should that fail, counted: so the lines that can not be read are found among
-    the distinct ones. Line by line, if that fails, too: the only way that tells which lines can not be read, whatever
-    is wrong with them.
+    hardly repeat: counting would be in vain. Line by line, if that fails: the only way that tells which lines can not
+    be read, whatever is wrong with them.
     """
     started = time.monotonic()
-    left = [_counted, _line_by_line] if counts else [_line_by_line]
-    way = None
     cursor.execute("SAVEPOINT object")
-    while True:
-        try:
-            with objects.reader(s3, item) as raw:
-                lines = Lines(raw, item.uri)
-                if way is None:
-                    way = _directly if directly and not (counts and lines.repeat()) else left.pop(0)
-                landed = way(cursor, table, wanted, lines, item)
-            break
-        except (psycopg2.DataError, psycopg2.IntegrityError, NotByLine) as error:
-            if not left:
-                raise
-            reason = reason_of(error) if isinstance(error, psycopg2.Error) else error
-            cursor.execute("ROLLBACK TO SAVEPOINT object")
-            way = left.pop(0)
-            log.info("%s: %s; reading it again%s", item.uri, reason, "" if left else ", line by line")
+    try:
+        with objects.reader(s3, item) as raw:
+            lines = Lines(raw, item.uri)
+            if counts and lines.repeat():
+                landed = _counted(cursor, table, wanted, lines, item)
+            elif directly:
+                landed = _directly(cursor, table, wanted, lines, item)
+            else:
+                raise NotByLine("it, or another object of its session, has a date that can not be read")
+    except (psycopg2.DataError, psycopg2.IntegrityError, NotByLine) as error:
+        reason = reason_of(error) if isinstance(error, psycopg2.Error) else error
+        log.info("%s: %s; reading it line by line", item.uri, reason)
+        cursor.execute("ROLLBACK TO SAVEPOINT object")
+        with objects.reader(s3, item) as raw:
+            landed = _line_by_line(cursor, table, wanted, Lines(raw, item.uri), item)
     cursor.execute("RELEASE SAVEPOINT object")
     # Not dropped: every table made costs locks until the transaction ends, and there may be thousands of objects.
     cursor.execute("TRUNCATE pg_temp.pages, pg_temp.distinct_lines, pg_temp.unreadable_lines")

@@ -26,7 +26,7 @@ from elt import land, steps, warehouse
 from elt import s3 as objects
 from elt.copying import unload_repeated
 from elt.errors import NotYet, PipelineError
-from elt.lines import LONGEST_LINE, REPEATED, NotByLine
+from elt.lines import LONGEST_LINE, REPEATED
 from elt.shares import share_out
 
 pytestmark = pytest.mark.model_blind
@@ -1056,15 +1056,9 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     delivered.put("ads_views", b"\n".join(body) + end)
     delivered.change(max_rejected_share=1.0)
     outcomes = []
-
-    def not_counted(*_):
-        raise NotByLine
-
-    # As the lines decide; always counted; directly, else counted; directly, else line by line.
-    for repeated, counted in ((REPEATED, land._counted), (0, land._counted), (2, land._counted), (2, not_counted)):
+    for repeated in (REPEATED, 0, 2):  # as the lines decide, always counted, never
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("elt.lines.REPEATED", repeated)
-            patch.setattr(land, "_counted", counted)
             delivered.load(reload=True)
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
