@@ -58,6 +58,8 @@ def land_share(share: Share, s3: Any, day: str) -> list[Landed]:
         except psycopg2.DataError as error:
             log.info("%s: %s; landing its share again", share.source, error.diag.message_primary)
             cursor.execute("ROLLBACK TO SAVEPOINT share")
+            share.counts.seek(0)
+            share.counts.truncate()
             landed = land(cursor, s3, share.source, share.objects, some_may_be_empty=share.of_several, directly=False)
             _count(cursor, share, day)
         copy_out(cursor, "TABLE pg_temp.rejected_lines", share.rejects)
