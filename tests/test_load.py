@@ -609,7 +609,7 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
     with delivered.warehouse.connect() as conn, conn.cursor() as cursor:
         conn.set_client_encoding("UTF8")
         found = objects.find(delivered.s3, f"s3://{delivered.bucket}/ads/")
-        for times in (1, 10):
+        for times in (1, 1, 10):  # the first in a session was seen with fewer locks, of toast tables
             landed = land.land(cursor, delivered.s3, "ads_views", found * times)
             assert [(item.lines, item.rejected) for item in landed] == [(4, 1), (3, 1), (3, 2), (3, 2)] * times
             cursor.execute("SELECT sum(lines) FROM pg_temp.ads_views")
@@ -627,7 +627,7 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
             cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
             locks += cursor.fetchone()
             conn.rollback()
-    assert locks[0] == locks[1]
+    assert locks[1] == locks[2]
 
 
 def test_however_many_sessions_land_a_log_the_counts_and_the_kept_lines_are_the_same(delivered: Night) -> None:
