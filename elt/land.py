@@ -175,7 +175,7 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
 
 
 def _directly(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
-    """Copies the lines as they come, their dates unread. Raises NotByLine when they are not as many rows."""
+    """Copies the lines as they come. Their dates are not read. Raises NotByLine when they are not as many rows."""
     copy_in(cursor, _copy_statement(cursor, f"{table}{DIRECTLY}", wanted, lines), lines, lines)
     if cursor.rowcount != lines.lines:
         raise NotByLine(f"{cursor.rowcount:,} rows in {lines.lines:,} lines")
