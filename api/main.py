@@ -353,7 +353,10 @@ async def _answer(
         if row := await found:
             return Published(*row) if row[0] else problem(503, LOST)
         seen = visible(advertiser_id) is not None
-        return problem(404, await what_is_wrong(api.state.database, advertiser_id, model, date, visible=seen))
+        detail = await what_is_wrong(api.state.database, advertiser_id, model, date, visible=seen)
+        if detail.startswith(f"no model {settings.default_model!r}"):
+            detail += f"; the API's own setting DEFAULT_MODEL says {settings.default_model}, and should be one of these"
+        return problem(404, detail)
     except Unavailable as error:
         return problem(503, str(error))
 

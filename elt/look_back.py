@@ -17,7 +17,7 @@ WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock, exp
 """What no part of a model is, nor of a CTE in it."""
 
 COMPARES = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
-"""How a list is cut; `rank = 1` rather takes the newest of something."""
+"""How a list is cut; `rank = 1` rather takes the newest of something, unless it is the rank that the model selects."""
 
 DAY = "the log day"
 """What stands for the parameter while a query is read."""
@@ -49,8 +49,9 @@ def look_back(query: str, file: str) -> int:
 def cut(query: str, file: str) -> str | None:
     """The condition by which the query cuts its lists itself, so that they can not be filled up; None: it ranks all.
 
-    Its rank compared with a number, by whatever name, or a LIMIT above 1; not the best of another model's whole ranking
-    (pg_temp), nor what only computes a figure. Raises PipelineError as `one_select` does.
+    Its rank compared with a number, by whatever name, the rank that it selects equal to one, or a LIMIT above 1; not
+    the best of another model's whole ranking (pg_temp), nor what only computes a figure. Raises PipelineError as
+    `one_select` does.
     """
     statement = one_select(query, file)
     normalize_identifiers(statement, dialect="postgres")
@@ -69,6 +70,11 @@ def cut(query: str, file: str) -> str | None:
             part for part in parts if isinstance(part, exp.Column) and part.name in ranks and part.table not in others
         ]
         if own and any(isinstance(part, exp.Literal) for part in parts):
+            return compared.sql("postgres")
+    selected = {exp.column("rank"), *(made.unalias() for made in statement.selects if made.alias_or_name == "rank")}
+    for compared in (statement.args.get("where") or exp.Where()).find_all(exp.EQ):
+        is_its_own = compared.find_ancestor(exp.Select) is statement and selected & {compared.left, compared.right}
+        if is_its_own and compared.find(exp.Literal):
             return compared.sql("postgres")
     for limit in statement.find_all(exp.Limit, exp.Fetch):
         if limit.args.get("expression", limit.args.get("count")) != exp.Literal.number(1):

@@ -17,9 +17,10 @@ def preview(
 ) -> dict[str, Any]:
     """Ranks the loaded days from `first` to `last` by the model file, beside the published lists of `against`.
 
-    Says a line a day. Returns `days`, a row each as sql/queries/preview.sql counts it, the same of `all` together, and
-    the largest `changes` of the last day by name. All in one transaction that is rolled back: it holds no lock that a
-    night waits for. Raises PipelineError when the file is no model or no day of the range is published by `against`.
+    Says a line a day. Returns `days`, a row each as sql/queries/preview.sql counts it, the same of `all` together, the
+    largest `changes` of the last day by name, and `refused`: by day, what the audits of a night would not let through.
+    All in one transaction that is rolled back: it holds no lock that a night waits for. Raises PipelineError when the
+    file is no model or no day of the range is published by `against`.
     """
     model = sql.model(file)
     _ = model.looks_back  # refused here as it would be by a night
@@ -33,23 +34,43 @@ def preview(
             raise PipelineError(
                 f"{len(loaded)} days are loaded from {first} to {last}, and {against} is published on none of them"
             )
-        found = {day: _of_day(cursor, day, model, name, say) for day in days}
+        refused: dict[str, list[str]] = {}
+        found = {day: _of_day(cursor, day, model, name, refused, say) for day in days}
         warehouse.run(cursor, "queries/preview", ds=None)
         ((total,),) = cursor.fetchall()
         warehouse.run(cursor, "queries/preview_changes", ds=days[-1], **name)
         changes = [change for (change,) in cursor.fetchall()]
         conn.rollback()
-    return {"model": model.name, "against": against, "days": found, "all": total, "changes": changes}
+    return {
+        "model": model.name,
+        "against": against,
+        "days": found,
+        "all": total,
+        "changes": changes,
+        "refused": refused,
+    }
 
 
-def _of_day(cursor: Any, day: str, model: sql.Model, name: dict[str, str], say: Callable[[str], None]) -> Figures:
+def _of_day(
+    cursor: Any,
+    day: str,
+    model: sql.Model,
+    name: dict[str, str],
+    refused: dict[str, list[str]],
+    say: Callable[[str], None],
+) -> Figures:
     steps.rank(cursor, day, model, name["preview"])
+    warehouse.run(cursor, "queries/preview_refused", ds=day, preview=name["preview"])
+    if broken := [f"{audit}: {rows:,} rows, {said}" for audit, rows, said in cursor.fetchall()]:
+        refused[day] = broken
     cursor.execute("DROP TABLE pg_temp.ranked, pg_temp.dropped")
     warehouse.run(cursor, "queries/preview_lists", ds=day, **name)
     warehouse.run(cursor, "queries/preview", ds=day)
     figures: Figures
     ((figures,),) = cursor.fetchall()
     say(line(day, figures))
+    for audit in refused.get(day, []):
+        say(f"  {day} a night would refuse it, by {audit}")
     return figures
 
 
@@ -63,8 +84,8 @@ def line(of: str, figures: Figures) -> str:
         return f"{figures[name]:{form}}" + ("" if margin is None else f" +-{margin:.3f}")
 
     return (
-        f"{of:10}  {figures['lists']:>7,} lists, {figures['changed']:,} differ; overlap {figures['overlap']:.0%}, "
-        f"change {figures['rank_weighted_change']:.3f}; the day after, listed over not listed: "
+        f"{of:10}  {figures['lists']:>7,} lists, {figures['changed']:,} differ; overlap {figures['overlap'] or 0:.0%}, "
+        f"change {figures['rank_weighted_change'] or 0:.3f}; the day after, listed over not listed: "
         f"{ratio('new')}, published {ratio('old')}, gain {ratio('gain', '+.3f')}"
     )
 

@@ -104,6 +104,7 @@ def test_a_setting_chooses_another_default_list(client: httpx.Client, warehouse:
             answer = httpx.get(f"http://127.0.0.1:{port}/recommendations/ACME")
         assert answer.status_code == status, answer.text
     assert "no model 'TopNothing'; the models are" in answer.json()["detail"]
+    assert "setting DEFAULT_MODEL says TopNothing" in answer.json()["detail"]
 
 
 def test_an_active_advertiser_without_events_has_an_empty_list(client: httpx.Client, delivered: Night) -> None:

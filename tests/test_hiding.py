@@ -230,9 +230,8 @@ def test_a_model_that_cuts_its_lists_itself_is_refused_before_they_are_short(
 
 
 @pytest.mark.usefixtures("nobody_reads")
-def test_an_advertiser_all_of_whose_products_are_hidden_has_no_list_and_no_model_may_be_left_without(
-    delivered: Night,
-) -> None:
+def test_where_every_product_is_hidden_lists_are_empty_and_nights_go_on(delivered: Night) -> None:
+    """A model without any list is a fault only where nothing was left out of what it ranked."""
     delivered.run()
     hide = (
         "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) "
@@ -245,6 +244,78 @@ def test_an_advertiser_all_of_whose_products_are_hidden_has_no_list_and_no_model
     count = "SELECT count(*), count(DISTINCT (model, advertiser_id)) FROM marts.recommendations"
     assert delivered.warehouse.rows(count) == [(20 * len(MODELS), len(MODELS))]
     delivered.warehouse.rows(hide, "BOLT")
+    changed = hiding.hide("BOLT", "p00", *arguments, why="sold out", by="ada")
+    assert {day: sorted(of) for day, of in changed.items()} == {DAY: sorted(MODELS)}
+    assert delivered.warehouse.rows(count) == [(0, 0)]
+    assert delivered.run() == [], "a rerun changes nothing"
+    active, views, ads = ordinary_logs(NEXT, shift=1)
+    delivered.deliver(active, views, ads)
+    assert sorted(delivered.run(NEXT)) == sorted(MODELS)
+    assert delivered.warehouse.rows("SELECT DISTINCT row_count, count(*) FROM marts.publications GROUP BY 1") == [
+        (0, 2 * len(MODELS))
+    ]
+    hiding.unhide("BOLT", "p03", *arguments, by="bob")
+    assert delivered.warehouse.rows(count) == [(len(MODELS), len(MODELS))]
+    delivered.warehouse.rows("UPDATE models.builds SET left_out = 0, row_count = 0, lists_hash = 'x'")
+    delivered.warehouse.rows("DELETE FROM models.candidates")
     with pytest.raises(PipelineError, match="every_model_is_published"):
-        hiding.hide("BOLT", "p00", *arguments, why="sold out", by="ada")
-    assert delivered.warehouse.rows(count) == [(20 * len(MODELS), len(MODELS))]
+        delivered.publish(NEXT)
+
+
+def test_what_can_be_no_id_is_not_hidden(delivered: Night, s3_url: str) -> None:
+    for advertiser, product, said in (
+        ("ACME", " \u00a0", "product_id_is_not_1_to_64_bytes"),
+        ("", "p01", "advertiser_id_is_not_1_to_64_bytes"),
+        ("ACME", "\u00fc" * 33, "product_id_is_not_1_to_64_bytes"),
+        ("ACME", "p\udcff", "can not be told"),
+    ):
+        refused = elt(delivered, s3_url, "hide", advertiser, product, "--why", "x")
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert delivered.warehouse.rows("SELECT * FROM marts.hidden_products") == []
+
+
+def test_readers_never_see_what_a_list_excludes_nor_a_short_list(delivered: Night, s3_url: str, tmp_path: Path) -> None:
+    """Readers poll while a night publishes its day, and while the day is delivered anew with other exclusions."""
+    delivered.change(exclusions_uri=f"s3://{delivered.bucket}/exclusions")
+    delivered.put("exclusions", "advertiser_id,product_id\n")
+    delivered.run()
+    product, other = listed(delivered)["TopCTR"][:2]
+    seen: list[tuple[float, int, list[str]]] = []
+    stop = threading.Event()
+    port = free_port()
+
+    def poll(number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            while not stop.is_set():
+                began = time.monotonic()
+                path = "/recommendations/ACME" + (f"/{MODELS[number % len(MODELS)]}" if number else "")
+                names = [entry["product_id"] for entry in http.get(path).json()["recommendations"]]
+                seen.append((began, len(names), names))
+
+    published = []
+    with serve(port, delivered.warehouse.url("recommendations_api"), tmp_path / "api.log", WEB_CONCURRENCY="2"):
+        threads = [threading.Thread(target=poll, args=(number,)) for number in range(len(MODELS) + 1)]
+        for thread in threads:
+            thread.start()
+        try:
+            for out in (product, other):
+                delivered.put("exclusions", f"advertiser_id,product_id\nACME,{out}\n")
+                delivered.load()
+                delivered.rank()
+                assert sorted(delivered.publish()) == sorted(MODELS)
+                published.append(time.monotonic())
+                enough = len(seen) + 40
+                while len(seen) < enough and any(thread.is_alive() for thread in threads):
+                    time.sleep(0.01)
+                published.append(time.monotonic())
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert {(count, len({*names})) for _, count, names in seen} == {(20, 20)}
+    for n, (out, back) in enumerate(((product, None), (other, product))):
+        lists = [names for began, _, names in seen if published[2 * n] < began < published[2 * n + 1]]
+        assert len(lists) > 20
+        assert not any(out in names for names in lists)
+        assert back is None or all(back in names for names in lists)

@@ -81,7 +81,7 @@ def test_a_preview_of_a_published_model_changes_nothing(published: Night) -> Non
     day = date.fromisoformat(DAY)
     found = preview.preview(model.file, "Recommended", day, day, published.warehouse.connect, lambda line: None)
     assert (found["all"]["changed"], found["all"]["overlap"], found["all"]["gain"]) == (0, 1, 0)
-    assert found["changes"] == []
+    assert (found["changes"], found["refused"]) == ([], {})
     long_ago = date(2020, 1, 1)
     with pytest.raises(PipelineError, match="0 days are loaded from 2020-01-01 to 2020-01-01, and Recommended is"):
         preview.preview(model.file, "Recommended", long_ago, long_ago, published.warehouse.connect, lambda line: None)
@@ -117,6 +117,39 @@ def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
     assert everything(published) == before
     backwards = elt(published, s3_url, "preview", str(file), "--from", DAYS[1], "--to", DAYS[0])
     assert (backwards.returncode, f"--from {DAYS[1]} is after --to {DAYS[0]}" in backwards.stderr) == (2, True)
+
+
+def test_what_the_audits_of_a_night_would_refuse_is_said(published: Night, s3_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "fewest.sql"
+    for text, said in (
+        (
+            FEWEST.replace(
+                "    product_daily.product_id,\n", "    'made-up-' || product_daily.product_id AS product_id,\n"
+            ),
+            "products_had_events: 40 rows, no event in 31 days: made-up-p00 of ACME",
+        ),
+        (
+            FEWEST.replace("%(ds)s::date\n", "%(ds)s::date AND product_daily.clicks < 0\n"),
+            "every_model_is_published: 1 rows, it lists nothing",
+        ),
+        (
+            FEWEST.replace("    -product_daily", "    product_daily"),
+            "lists_are_whole: 6 rows, rank 11 of ACME has the score 2",
+        ),
+        (
+            FEWEST.replace(
+                "    product_daily.advertiser_id,\n    row",
+                "    'X' || product_daily.advertiser_id AS advertiser_id,\n    row",
+            ),
+            "active_advertisers_only: 40 rows, not active: XACME",
+        ),
+    ):
+        file.write_text(text)
+        arguments = ("preview", str(file), "--from", DAYS[0], "--to", DAYS[0])
+        told, found = elt(published, s3_url, *arguments), elt(published, s3_url, *arguments, "--json")
+        assert told.returncode == found.returncode == 0, told.stderr + found.stderr
+        assert f"{DAYS[0]} a night would refuse it, by {said}" in told.stdout
+        assert said in json.loads(found.stdout)["refused"][DAYS[0]]
 
 
 def lists(night: Night, day: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -50,7 +50,7 @@ def test_a_file_names_as_its_source_what_it_reads_and_nothing_that_is_not_there(
     files = [relation.file for relation in sql.relations()] + landing
     schemas = list(sql.SCHEMAS)
     known = {f"{schema}.{name}" for schema, name, _ in warehouse.rows(CATALOG, schemas, schemas)}
-    known |= {f"pg_temp.{file.stem}" for file in landing} | {"pg_temp.ranked"}
+    known |= {f"pg_temp.{file.stem}" for file in landing} | {"pg_temp.ranked", "pg_temp.dropped"}
     for file in files:
         named = describe.named_sources(file)
         # What a statement reads of the day that it writes is no source.
@@ -311,6 +311,10 @@ RANKED = "SELECT place.n AS rank, place.n <= 3 AS is_first FROM place JOIN pg_te
         ("WHERE top_ctr.rank <= 5", None),
         ("WHERE place.product_id IN (SELECT product_id FROM pg_temp.top_ctr WHERE rank <= 5)", None),
         ("WHERE place.rank > place.views AND place.views > 3", None),
+        ("WHERE place.n = 1 AND place.views > 3", "place.n = 1"),
+        ("WHERE 1 = rank", "1 = rank"),
+        ("JOIN newest ON newest.rank = 1 WHERE newest.rank = 1", None),
+        ("WHERE place.product_id = (SELECT product_id FROM newest WHERE rank = 1)", None),
     ],
 )
 def test_a_model_that_cuts_its_lists_itself_is_found_however_it_does(rest: str, found: str | None) -> None:

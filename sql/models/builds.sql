@@ -1,6 +1,6 @@
 -- models.builds: What each set of candidates was made of.
 -- Grain: log day, model
--- Source: models.candidates of the day, staging.loads, marts.hidden_products.
+-- Source: models.candidates of the day, pg_temp.dropped, staging.loads, marts.hidden_products.
 -- Freshness: each model's task, in the transaction that writes its candidates.
 -- Parameters: ds, the log day; model; sql_file; sql_version; sql_text; looks_back.
 -- date: Log day, UTC
@@ -17,6 +17,7 @@
 -- days_read: Those days: the log day, and of the looks_back days before it the loaded ones
 -- sql_text: The texts of the file and of those that it stands on
 -- hidings: How often products had been hidden or unhidden by then
+-- left_out: Ranked products that are on no list because they are excluded or hidden
 INSERT INTO models.builds (
     date,
     model,
@@ -31,7 +32,8 @@ INSERT INTO models.builds (
     row_count,
     advertiser_count,
     full_list_count,
-    hidings
+    hidings,
+    left_out
 )
 WITH ranked AS (
     SELECT
@@ -51,6 +53,11 @@ WITH ranked AS (
 hidden AS (
     SELECT count(*) + count(hidden_products.unhidden_at) AS hidings
     FROM marts.hidden_products
+),
+
+left_out AS (
+    SELECT count(*) AS products
+    FROM pg_temp.dropped
 ),
 
 days AS (
@@ -75,11 +82,13 @@ SELECT
     ranked.row_count,
     ranked.advertiser_count,
     ranked.full_list_count,
-    hidden.hidings
+    hidden.hidings,
+    left_out.products AS left_out
 FROM staging.loads
 CROSS JOIN ranked
 CROSS JOIN days
 CROSS JOIN hidden
+CROSS JOIN left_out
 WHERE loads.date = %(ds)s::date
 ON CONFLICT (date, model) DO UPDATE SET
     load_id = excluded.load_id,
@@ -93,4 +102,5 @@ ON CONFLICT (date, model) DO UPDATE SET
     row_count = excluded.row_count,
     advertiser_count = excluded.advertiser_count,
     full_list_count = excluded.full_list_count,
-    hidings = excluded.hidings
+    hidings = excluded.hidings,
+    left_out = excluded.left_out

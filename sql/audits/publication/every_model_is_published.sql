@@ -1,4 +1,4 @@
--- Every current model has lists, as many rows as were built.
+-- Every current model has lists, as many rows as were built; none only where all that it ranked is excluded or hidden.
 -- Parameters: ds; models, the names of all current models. A row returned = the promise is broken.
 WITH published AS (
     SELECT
@@ -19,4 +19,12 @@ LEFT JOIN marts.publications
     ON
         expected.model = publications.model
         AND publications.date = %(ds)s::date
-WHERE published.row_count IS DISTINCT FROM publications.row_count
+LEFT JOIN models.builds
+    ON
+        expected.model = builds.model
+        AND builds.date = %(ds)s::date
+WHERE
+    CASE
+        WHEN publications.row_count = 0 AND builds.left_out > 0 THEN published.row_count > 0
+        ELSE published.row_count IS DISTINCT FROM publications.row_count
+    END
