@@ -53,6 +53,8 @@ def main() -> int:
     ):
         add(commands)
     arguments = parser.parse_args()
+    if wrong := [text for text in sys.argv if text != text.encode(errors="replace").decode()]:
+        parser.error(f"{wrong[0]!r} is not UTF-8, as everything in the warehouse is")
     try:
         return int(arguments.run(arguments) or 0)
     except (PipelineError, psycopg2.Error, BotoCoreError) as error:

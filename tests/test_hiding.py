@@ -263,14 +263,14 @@ def test_where_every_product_is_hidden_lists_are_empty_and_nights_go_on(delivere
 
 
 def test_what_can_be_no_id_is_not_hidden(delivered: Night, s3_url: str) -> None:
-    for advertiser, product, said in (
-        ("ACME", " \u00a0", "product_id_is_not_1_to_64_bytes"),
-        ("", "p01", "advertiser_id_is_not_1_to_64_bytes"),
-        ("ACME", "\u00fc" * 33, "product_id_is_not_1_to_64_bytes"),
-        ("ACME", "p\udcff", "can not be told"),
+    for advertiser, product, status, said in (
+        ("ACME", " \u00a0", 1, "product_id_is_not_1_to_64_bytes"),
+        ("", "p01", 1, "advertiser_id_is_not_1_to_64_bytes"),
+        ("ACME", "\u00fc" * 33, 1, "product_id_is_not_1_to_64_bytes"),
+        ("ACME", "p\udcff", 2, "is not UTF-8"),
     ):
         refused = elt(delivered, s3_url, "hide", advertiser, product, "--why", "x")
-        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+        assert (refused.returncode, said in refused.stderr) == (status, True), refused.stderr
         assert "Traceback" not in refused.stderr
     assert delivered.warehouse.rows("SELECT * FROM marts.hidden_products") == []
 
