@@ -41,6 +41,11 @@ def run_step(step: Any, **arguments: Any) -> Any:
         raise AirflowFailException(str(error)) from None
 
 
+def with_s3(step: Any) -> Any:
+    """The step, with S3 opened for it: what is wrong with that is of the step, too."""
+    return lambda day, **known: step(day, s3=connections.s3(), **known)
+
+
 with DAG(
     "recommendations",
     description="Raw logs on S3 -> ranked in PostgreSQL -> published top-20 lists",
@@ -97,12 +102,12 @@ with DAG(
         context = get_current_context()
         run_step(withdrawals.lift, by=context["run_id"])
         wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
-        loaded = run_step(steps.filter_events, s3=connections.s3(), run_id=context["run_id"], **wanted)
+        loaded = run_step(with_s3(steps.filter_events), run_id=context["run_id"], **wanted)
         return {"loaded": loaded, **tell("what_was_loaded")}
 
     @task
     def build_model(index: int) -> dict[str, Any]:
-        return {"candidates": run_step(steps.build_model, model=MODELS[index], s3=connections.s3())}
+        return {"candidates": run_step(with_s3(steps.build_model), model=MODELS[index])}
 
     @task(task_id="DBWriting", outlets=[LISTS, LISTS_BY_DAY])
     def publish() -> dict[str, Any]:

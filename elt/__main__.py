@@ -9,11 +9,11 @@ from getpass import getpass, getuser
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg2
 from botocore.exceptions import BotoCoreError
 
 from elt import following, hiding, keys, preview, sql, warehouse, withdrawals
+from elt import s3 as objects
 from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
@@ -120,7 +120,7 @@ def _rebuild(arguments: Arguments) -> int:
         arguments.first,
         arguments.last,
         warehouse.opens(_url()),
-        boto3.client("s3"),
+        objects.client(),
         load_settings(),
         lambda line: print(line, flush=True),
         reload=arguments.reload,
@@ -162,7 +162,7 @@ def _write_published(*days: str) -> int:
     """What other programs read on S3 of the days; the warehouse's readers see it already. Returns the exit status."""
     try:
         for day in days:
-            following.write_published(day, warehouse.opens(_url()), lambda: boto3.client("s3"), load_settings())
+            following.write_published(day, warehouse.opens(_url()), objects.client, load_settings())
     except FAILURES as error:
         print(
             f"readers of the warehouse and the API see it, published/ on S3 does not; the next night writes it there "
@@ -187,7 +187,7 @@ def _add_restore(commands: Commands) -> None:
 
 def _restore(arguments: Arguments) -> int:
     day, connect, by = str(arguments.day), warehouse.opens(_url()), arguments.by or getuser()
-    models = withdrawals.restore(day, sql.models(), connect, lambda: boto3.client("s3"), load_settings(), by=by)
+    models = withdrawals.restore(day, sql.models(), connect, objects.client, load_settings(), by=by)
     print(f"{day} is published again: {', '.join(models)}")
     return _write_published(day)
 
@@ -225,8 +225,14 @@ def _unhide(arguments: Arguments) -> int:
 
 
 def _hiding(arguments: Arguments) -> tuple[Any, ...]:
-    s3 = lambda: boto3.client("s3")  # noqa: E731
-    return arguments.advertiser, arguments.product, sql.models(), warehouse.opens(_url()), s3, load_settings()
+    return (
+        arguments.advertiser,
+        arguments.product,
+        sql.models(),
+        warehouse.opens(_url()),
+        objects.client,
+        load_settings(),
+    )
 
 
 def _say_hidden(done: str, arguments: Arguments, published: dict[str, list[str]]) -> int:

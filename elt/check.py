@@ -6,7 +6,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import psycopg2
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
@@ -48,12 +47,9 @@ def check() -> Iterator[Finding]:
 def _s3(settings: Settings) -> Iterator[Finding]:
     yesterday = str(datetime.now(UTC).date() - timedelta(1))
     try:
-        s3 = boto3.client("s3", config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}))
-    except (BotoCoreError, ValueError) as error:
-        yield (
-            False,
-            f"S3: {error}; set AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION to what they should be, or unset them",
-        )
+        s3 = objects.client(config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}))
+    except PipelineError as error:
+        yield False, str(error)
         return
     for source, uri in settings.sources(yesterday).items():
         yield _tried(source, lambda uri=uri: objects.check_readable(s3, uri))

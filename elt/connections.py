@@ -2,7 +2,6 @@
 
 from typing import Any, cast
 
-import boto3
 import psycopg2
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -10,6 +9,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg2.extensions import connection as Connection
 
+from elt import s3 as objects
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.warehouse import CONNECT, Connect, opens
@@ -36,7 +36,7 @@ def s3() -> Any:
     """An S3 client: connection `aws_default`, or the SDK's own environment and roles."""
     if _exists("aws_default"):
         return AwsBaseHook("aws_default", client_type="s3").get_client_type()
-    return boto3.client("s3")
+    return objects.client()
 
 
 def _exists(conn_id: str) -> bool:

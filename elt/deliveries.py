@@ -7,14 +7,15 @@ from elt import s3 as objects
 from elt.errors import NotYet, PipelineError
 
 MANIFEST = '{"objects": [{"name": "part-0.csv.gz", "size": 12345}, ...]}, names under the prefix, sizes in bytes'
-"""What a marker that ends in `.json` says."""
+"""What a marker that ends in `.json`, or in `.json.gz`, says."""
 
 
 def find(s3: Any, uri: str, marker: str = "", *, incomplete: bool = False) -> list[objects.SourceObject]:
     """The objects that a source URI means (elt.s3.find), under a prefix without the marker.
 
     Where a marker is agreed on, a prefix is a delivery once the marker is there: it is looked for first, since it is
-    written last. One that ends in `.json` is a manifest, and must name what is there. Unless it is wanted `incomplete`.
+    written last. One that ends in `.json` or `.json.gz` is a manifest, and must name what is there. Unless it is wanted
+    `incomplete`.
 
     Raises NotYet when the marker is missing or the objects are not those of the manifest, PipelineError when that can
     not be read.
@@ -36,13 +37,13 @@ def _listed(s3: Any, uri: str, marker: str) -> dict[str, int] | None:
         (mark,) = objects.find(s3, uri + marker)
     except NotYet as error:
         raise NotYet(f"{error}; it says that the delivery is whole (COMPLETE_MARKER)") from error
-    if not marker.endswith(".json"):
+    if not marker.removesuffix(".gz").endswith(".json"):
         return None
     with objects.reader(s3, mark) as file:
         text = file.read()
     try:
         listed = {str(item["name"]): int(item["size"]) for item in json.loads(text)["objects"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PipelineError(f"{mark.uri}: not a manifest ({error!r}); expected {MANIFEST}") from error
     # An empty object is no part of a delivery.
     return {name if name.startswith("s3://") else uri + name: size for name, size in listed.items() if size}

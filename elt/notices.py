@@ -2,9 +2,9 @@
 
 import json
 import os
-import urllib.request
 from typing import Any
 from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from airflow.sdk import BaseNotifier
 
@@ -13,6 +13,16 @@ MESSAGE = (
     "Day: {{ ds }}\nTask: {{ ti.task_id }}, try {{ ti.try_number }}\n\n{{ exception }}\n\n"
     "Log: {{ ti.log_url }}\nReaders have the lists that they had, if it does not say that the day is published."
 )
+
+
+class _NowhereElse(HTTPRedirectHandler):
+    """A web hook that answers with another place was not told: what asks there is a GET, without the message."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+OPENER = build_opener(_NowhereElse)
 
 
 def on_failure() -> list[Any]:
@@ -45,12 +55,12 @@ class WebhookNotifier(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         try:
-            request = urllib.request.Request(
+            request = Request(
                 os.environ["NOTICE_WEBHOOK_URL"],
                 data=json.dumps({"text": self.text}).encode(),
                 headers={"Content-Type": "application/json"},
             )
-            with urllib.request.urlopen(request, timeout=10):
+            with OPENER.open(request, timeout=10):
                 self.log.info("the web hook was told")
         except Exception as error:
             # Not the error's text, which may name the URL.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from io import BufferedWriter
 from typing import IO, Any, cast
 
+import boto3
 import smart_open
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from isal import igzip, igzip_lib
 
 from elt.errors import NotYet, PipelineError
@@ -24,6 +25,20 @@ class SourceObject:
     uri: str
     etag: str
     size: int
+
+
+def client(**options: Any) -> Any:
+    """An S3 client, as the environment says by the SDK's own names. Raises PipelineError when it says what can not be.
+
+    Nothing is asked of S3, nor of credentials.
+    """
+    try:
+        return boto3.client("s3", **options)
+    except (BotoCoreError, ValueError) as error:
+        raise PipelineError(
+            f"S3: {error}; set AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION, AWS_PROFILE and their like to what they should "
+            "be, or unset them"
+        ) from error
 
 
 def find(s3: Any, uri: str) -> list[SourceObject]:

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     """An active list that is shorter than the previous day's by a larger share fails the day."""
     complete_marker: str = Field("", pattern=r"^[^/\s]*$")
     """Name of the object that is written last under each prefix, like `_SUCCESS`: waited for. One that ends in `.json`
-    is a manifest of the others (elt/deliveries.py)."""
+    or `.json.gz` is a manifest of the others (elt/deliveries.py)."""
     landing_sessions: int = Field(2, ge=1, le=32)
     """Sessions that land the objects of a log, as many as there are objects at most; each log has its own. More help
     where S3 answers slowly; each may take 128 MB of the warehouse's memory."""

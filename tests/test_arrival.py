@@ -1,5 +1,6 @@
 """What arrives of a day: all of it or a part, in time or late, in its own delivery or in another."""
 
+import gzip
 import json
 import os
 import random
@@ -312,7 +313,8 @@ def test_a_manifest_names_every_object_with_its_size(daily: Night) -> None:
     manifest(daily, log)
     daily.put(f"{day}/{log}/part-3", HEADERS[log])
     refused(r"s3://\S*/ads_views/part-3 is not in it$")
-    for text in ("", "[]", '{"objects": [{"name": "part-0"}]}'):
+    endless = '{"objects": [{"name": "part-0", "size": 1e999}]}'
+    for text in ("", "[]", '{"objects": [{"name": "part-0"}]}', endless, "[" * 100_000):
         daily.put(f"{day}/{log}/manifest.json", text)
         refused(r"not a manifest \(.*expected \{\"objects\"", PipelineError)
     manifest(daily, log)
@@ -321,6 +323,18 @@ def test_a_manifest_names_every_object_with_its_size(daily: Night) -> None:
     assert daily.warehouse.rows("SELECT FROM staging.source_objects WHERE uri LIKE '%%manifest%%'") == []
     daily.s3.delete_object(Bucket=daily.bucket, Key=f"{day}/{log}/part-0")
     assert daily.load(day, incomplete=True) is True
+
+
+def test_a_manifest_may_be_zipped(daily: Night) -> None:
+    arrive(daily, FIRST, 30)
+    for log in HEADERS:
+        manifest(daily, log, **{"part-3": 100})
+        listed = daily.object(f"{FIRST}/{log}/manifest.json")
+        daily.put(f"{FIRST}/{log}/manifest.json.gz", gzip.compress(listed))
+        daily.s3.delete_object(Bucket=daily.bucket, Key=f"{FIRST}/{log}/manifest.json")
+    daily.change(complete_marker="manifest.json.gz")
+    with pytest.raises(NotYet, match=r"/product_views/manifest.json.gz: s3://\S*/product_views/part-3 is missing$"):
+        daily.load(str(FIRST))
 
 
 def loads(night: Night) -> dict[str, str]:

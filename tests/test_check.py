@@ -60,6 +60,21 @@ def test_one_thing_that_is_wrong_is_one_finding(
     assert "secret" not in wrong[0]
 
 
+@pytest.mark.parametrize("command", [["check"], ["rebuild", "--from", DAY, "--to", DAY]])
+def test_settings_of_the_sdk_that_can_not_be_are_told_and_are_no_traceback(
+    night: Night, s3_url: str, command: list[str]
+) -> None:
+    for name, value in (("AWS_ENDPOINT_URL_S3", "nonsense"), ("AWS_PROFILE", "nobody")):
+        env = os.environ | night.environment(s3_url) | {name: value}
+        arguments = [sys.executable, "-m", "elt", *command]
+        done = subprocess.run(arguments, env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1
+        assert f"{value}" in said
+        assert "set AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION, AWS_PROFILE and their like" in said
+        assert "Traceback" not in said
+
+
 def test_s3_that_does_not_answer_or_gets_no_credentials(delivered: Night, s3_url: str) -> None:
     status, wrong = check(delivered, s3_url, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{free_port()}")
     assert (status, len(wrong)) == (1, 4), wrong

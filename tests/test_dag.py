@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,6 +135,14 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         run_step(steps.filter_events, s3=delivered.s3, run_id="test")
     chaos.set_read_only(delivered.warehouse, False)
+    monkeypatch.setattr("elt.connections._exists", lambda name: name == "recommendations_db")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "nonsense")
+    monkeypatch.setitem(context, "run_id", "test")
+    monkeypatch.setitem(context, "params", {"reload": False, "incomplete": False})
+    for task in (dag.get_task("FiltrarDatos").python_callable, partial(dag.get_task("TopCTR").python_callable, 0)):
+        with pytest.raises(AirflowFailException, match=r"^S3: Invalid endpoint: nonsense; set AWS_ENDPOINT_URL_S3"):
+            task()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_url)
     context["dag_run"].triggering_user_name = "dag_test"
     with pytest.raises(AirflowFailException, match="not built from the day's newest load"):
         run_step(steps.publish, models=models, run_id="test")
@@ -253,6 +262,12 @@ def web_hook(status: int = 200) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         def do_POST(self) -> None:
             received.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "/login")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -270,16 +285,23 @@ def test_a_web_hook_that_fails_fails_nothing_and_its_url_stays_secret(
     monkeypatch.delenv("NOTICES_TOPIC_ARN", raising=False)
     monkeypatch.delenv("NOTICE_WEBHOOK_URL", raising=False)
     assert notices.on_failure() == []
-    with web_hook(500) as (refuses, received):
-        for url in (f"{refuses}/hush", f"http://127.0.0.1:{airflow.free_port()}/hush", "hush://nowhere", "hush"):
+    with web_hook(500) as (refuses, received), web_hook(302) as (leads_elsewhere, also_received):
+        for url in (
+            f"{refuses}/hush",
+            f"{leads_elsewhere}/hush",
+            f"http://127.0.0.1:{airflow.free_port()}/hush",
+            "hush://nowhere",
+            "hush",
+        ):
             monkeypatch.setenv("NOTICE_WEBHOOK_URL", url)
             (notifier,) = notices.on_failure()
             notifier.text = "{{ ds }} failed"
             notifier({"dag": None, "ds": DAY})
-    assert received == [("/hush", {"text": f"{DAY} failed"})]
+    assert received == also_received == [("/hush", {"text": f"{DAY} failed"})]
     said = caplog.text + "".join(capfd.readouterr())
-    assert said.count("the web hook was not told") >= 4
+    assert said.count("the web hook was not told") >= 5
     assert "(HTTP 500)" in said
+    assert "(HTTP 302)" in said
     assert "hush" not in said
 
 
