@@ -23,7 +23,21 @@ from elt.settings import load_settings
 
 OWNER = "the warehouse's owner"
 
-DAY: dict[str, Any] = {"type": date.fromisoformat, "metavar": "YYYY-MM-DD"}
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; expected YYYY-MM-DD") from error
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; analysts read there why it was done")
+    return text.strip()
+
+
+DAY: dict[str, Any] = {"type": _day, "metavar": "YYYY-MM-DD"}
 """How an argument that is a day is read."""
 
 Arguments = argparse.Namespace
@@ -140,7 +154,7 @@ def _add_withdraw(commands: Commands) -> None:
         "marts.withdrawals. Settings as for the DAG, from the environment.",
     )
     parser.add_argument("day", **DAY)
-    parser.add_argument("--why", required=True, help="the reason; analysts read it")
+    parser.add_argument("--why", required=True, type=_reason, help="the reason; analysts read it")
     parser.add_argument("--by", help="who does it, by default who is logged in")
     parser.set_defaults(run=_withdraw)
 
@@ -200,7 +214,7 @@ def _add_hide(commands: Commands) -> None:
         "leaves it out. Lists are filled up. Settings as for the DAG, from the environment. Recorded in "
         "marts.hidden_products.",
     )
-    parser.add_argument("--why", required=True, help="the reason; analysts read it")
+    parser.add_argument("--why", required=True, type=_reason, help="the reason; analysts read it")
     _add_product(parser, _hide)
 
 

@@ -44,7 +44,9 @@ def _listed(s3: Any, uri: str, marker: str) -> dict[str, int] | None:
     try:
         listed = {str(item["name"]): int(item["size"]) for item in json.loads(text)["objects"]}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise PipelineError(f"{mark.uri}: not a manifest ({error!r}); expected {MANIFEST}") from error
+        raise PipelineError(
+            f"{mark.uri}: not a manifest ({type(error).__name__}: {error}); expected {MANIFEST}"
+        ) from error
     # An empty object is no part of a delivery.
     return {name if name.startswith("s3://") else uri + name: size for name, size in listed.items() if size}
 

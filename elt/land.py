@@ -93,6 +93,10 @@ def land(
                 raise
             cursor.execute("RELEASE SAVEPOINT object")
             landed.append(Landed(item))
+        except (psycopg2.errors.TooManyColumns, psycopg2.errors.ProgramLimitExceeded) as error:
+            raise PipelineError(
+                f"{item.uri}: more columns than PostgreSQL takes ({reason_of(error)}); only {', '.join(wanted)} are needed"
+            ) from error
     return landed
 
 

@@ -14,7 +14,7 @@ from elt.errors import PipelineError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-DAY = re.compile(r"\{ds(?:(_nodash)|:((?:[^{}%]|%-?[YymdjU])*))?\}")
+DAY = re.compile(r"\{ds(?:(_nodash)|:((?:[^{}%]*%-?[YymdjU])+[^{}%]*))?\}")
 """How a URI says the log day: `{ds}` is YYYY-MM-DD, `{ds_nodash}` is YYYYMMDD, `{ds:%Y/%m/%d}` any spelling of it."""
 
 
@@ -28,8 +28,10 @@ def _of_a_day(uri: str) -> str:
         raise ValueError(f"{found[0]!r} means nothing outside of braces; the day is {{ds}} or {{ds:%Y/%m/%d}}")
     if found := re.search(r"[*?\[\]]", rest):
         raise ValueError(f"{found[0]!r}: there are no wildcards; a URI that ends in / means every object under it")
-    if found := re.search(r"\s$|(?<=/)\s|\s(?=/)|[^\S ]", rest):
+    if found := re.search(r"\s$|(?<=/)\s|\s(?=/)|[^\S ]|[\u200b-\u200f\u2060\ufeff]", rest):
         raise ValueError(f"a blank ({found[0]!r}) that hardly belongs there, in {uri!r}")
+    if not re.match(r"s3://[A-Za-z0-9._:-]+/.", rest):
+        raise ValueError(f"{uri!r} is no s3://BUCKET/KEY")
     return uri
 
 
@@ -40,8 +42,8 @@ def _of_no_day(uri: str) -> str:
     return uri
 
 
-S3Uri = Annotated[str, Field(pattern=r"^s3://[^/]+/.+"), AfterValidator(_of_a_day)]
-S3Prefix = Annotated[str, Field(pattern=r"^s3://[^/]+/.+"), AfterValidator(_of_no_day)]
+S3Uri = Annotated[str, AfterValidator(_of_a_day)]
+S3Prefix = Annotated[str, AfterValidator(_of_no_day)]
 
 
 class Settings(BaseSettings):

@@ -95,15 +95,23 @@ def test_forty_ordinary_nights_ring_nothing_and_a_part_of_a_night_is_held(daily:
 
 
 @pytest.mark.parametrize(
-    ("grows_on", "not_told"), [(None, [11]), (17, [11, 17, 18, 34]), (23, [11, 23, 24]), (30, [11, 30, 31])]
+    ("grows_on", "sale", "not_told"),
+    [
+        (None, (), [11]),
+        (17, (), [11, 17, 18, 34]),
+        (23, (), [11, 23, 24]),
+        (30, (), [11, 30, 31]),
+        (None, (25, 26), [11, 25, 26]),
+    ],
 )
 def test_on_every_night_a_part_is_held_and_a_whole_day_passes(
-    daily: Night, grows_on: int | None, not_told: list[int]
+    daily: Night, grows_on: int | None, sale: tuple[int, ...], not_told: list[int]
 ) -> None:
-    """Counts of 40 nights: weekends, two holidays at 40 %, growth of 20 %, bit by bit or from one night on.
+    """Counts of 40 nights: weekends, two holidays at 40 %, growth of 20 %, bit by bit or from one night on; nights with
+    three times the lines, one of them before a holiday.
 
-    When a third of the objects can not be told: in the first two nights after all at once has grown, it looks like a
-    holiday; so it does a week after a holiday, when there is one such weekday more at most to compare with.
+    When a third of the objects can not be told: in a sale; in the first two nights after all at once has grown, it
+    looks like a holiday; so it does a week after one, when there is one such weekday more at most to compare with.
     """
     chance = random.Random(3)
     rang, missed = [], []
@@ -131,6 +139,7 @@ def test_on_every_night_a_part_is_held_and_a_whole_day_passes(
         for n in range(40):
             grown = (1.2 if n >= grows_on else 1) if grows_on else 1 + 0.2 * n / 40
             ordinary = 100_000 * grown * chance.gauss(1, 0.01) * (0.6 if n % 7 in (5, 6) else 1)
+            ordinary *= 3 if n in sale else 1
             if n >= 7:
                 assert counts(n, ordinary / 10, 48) == counts(n, ordinary, 24) == ["ads_views", "product_views"], n
                 missed += [n] if counts(n, ordinary / 3, 48) == [] else []
@@ -314,7 +323,8 @@ def test_a_manifest_names_every_object_with_its_size(daily: Night) -> None:
     daily.put(f"{day}/{log}/part-3", HEADERS[log])
     refused(r"s3://\S*/ads_views/part-3 is not in it$")
     endless = '{"objects": [{"name": "part-0", "size": 1e999}]}'
-    for text in ("", "[]", '{"objects": [{"name": "part-0"}]}', endless, "[" * 100_000):
+    zipped = gzip.compress(b'{"objects": []}')
+    for text in ("", "[]", '{"objects": [{"name": "part-0"}]}', endless, "[" * 100_000, zipped):
         daily.put(f"{day}/{log}/manifest.json", text)
         refused(r"not a manifest \(.*expected \{\"objects\"", PipelineError)
     manifest(daily, log)

@@ -279,6 +279,9 @@ def test_an_advertiser_that_the_active_list_names_twice_is_active_once(delivered
     assert results() == once
 
 
+WIDE = [b",".join([HEADER, *[b"x"] * 1_200]), b",".join([LINES[0], *[b"twelve bytes"] * 1_200])]
+
+
 @pytest.mark.parametrize(
     ("key", "body", "message"),
     [
@@ -291,6 +294,12 @@ def test_an_advertiser_that_the_active_list_names_twice_is_active_once(delivered
         ),
         ("product_views", b"date,date,advertiser_id,product_id\n", r"column 'date' twice"),
         ("product_views", b"\xff\xfe\x00", r"the first line is not a CSV header in UTF-8"),
+        (
+            "product_views",
+            b",".join([HEADER, *[b"x"] * 1_600]),
+            r"product_views: more columns than PostgreSQL takes \(tables can have",
+        ),
+        ("product_views", b"\n".join(WIDE), r"product_views: more columns than PostgreSQL takes \(row is too big"),
         ("advertiser_ids", b"advertiser_id\n", r"someone_is_active.sql: broken"),
         (
             "ads_views",

@@ -57,6 +57,8 @@ def test_a_wrong_value_is_refused_by_its_name(
         ("s3://bucket/{DS}/ads", "{DS}"),
         ("s3://bucket/{date}/ads", "{date}"),
         ("s3://bucket/{ds:%H}/ads", "{ds:%H}"),
+        ("s3://bucket/{ds:x}/ads", "{ds:x}"),
+        ("s3://bucket/{ds:}/ads", "{ds:}"),
         ("s3://bucket/{ds/ads", "{ds/ads"),
         ("s3://bucket/ds}/ads", "}"),
         ("s3://bucket/%Y/%m/%d/ads", "%Y"),
@@ -68,6 +70,12 @@ def test_a_wrong_value_is_refused_by_its_name(
         ("s3://bucket/ ads", "' '"),
         ("s3://bucket/ads\u00a0log", r"'\xa0'"),
         ("s3://bucket/ads\n", r"'\n'"),
+        ("s3://bucket/\u200bads", r"'\u200b'"),
+        ("s3://bucket", "'s3://bucket' is no s3://BUCKET/KEY"),
+        ("s3:///ads", "is no s3://BUCKET/KEY"),
+        ("S3://bucket/ads", "is no s3://BUCKET/KEY"),
+        (" s3://bucket/ads", "' s3://bucket/ads' is no s3://BUCKET/KEY"),
+        ("s3://my bucket!/ads", "is no s3://BUCKET/KEY"),
     ],
 )
 def test_what_no_object_can_be_called_is_refused_by_name_and_not_waited_for(

@@ -45,6 +45,12 @@ def test_every_relation_has_one_file_every_file_a_relation_and_every_column_a_li
         assert set(model.figures) == catalog[key] - {"date", *sql.MODEL_COLUMNS}, model.file
 
 
+def test_an_audit_says_its_promise_in_its_first_line_since_a_message_shows_no_more() -> None:
+    promises = {file.stem: file.read_text().splitlines()[0] for file in (sql.SQL / "audits").rglob("*.sql")}
+    assert len(promises) > 10
+    assert [name for name, said in promises.items() if not (said.startswith("-- ") and said.endswith("."))] == []
+
+
 def test_a_file_names_as_its_source_what_it_reads_and_nothing_that_is_not_there(warehouse: Warehouse) -> None:
     landing = sorted((sql.SQL / "landing").glob("*.sql"))
     files = [relation.file for relation in sql.relations()] + landing

@@ -201,6 +201,8 @@ def test_what_can_not_be_withdrawn_or_restored_is_said(night: Night, s3_url: str
     assert twice.startswith(f"withdraw: {DAY} is withdrawn, by ana at ")
     assert "(two logs were swapped); a new run of the day brings it back" in twice
     assert elt(night, s3_url, "withdraw", DAY).returncode == 2
+    assert "argument --why: it is empty" in elt(night, s3_url, "withdraw", BEFORE, "--why", " ").stderr
+    assert "'2024-11-31' is no day; expected YYYY-MM-DD" in elt(night, s3_url, "restore", "2024-11-31").stderr
     assert len(night.warehouse.rows("TABLE marts.withdrawals")) == 1
 
 

@@ -1,13 +1,14 @@
--- The day looks whole: no log has lost more than max_volume_drop of its lines, or more than max_silent_advertisers of
--- its advertisers, compared with the days before.
+-- The day looks whole: no log has lost too many of its lines or advertisers, compared with the days before.
+-- Lines: more than max_volume_drop of them; advertisers: more than max_silent_advertisers.
 -- Parameters: ds; max_volume_drop, max_silent_advertisers (0 to 1). A row returned = the promise is broken.
 -- What is usual is the smaller of two medians, of the same weekday (of two the larger: one may have been a holiday)
 -- and of the last days (at most 7), so that neither a weekend nor the first day after a week of holidays looks small,
 -- and one odd day counts for nothing; times the growth that these medians lag behind. Growth is how far a day is above
 -- the median of its weekday: the second highest of the last 8 days, so that one odd day is no growth, and at most a
--- quarter, so that two are not believed either. Days are looked for in the 22 days before, and there must be 7 of them:
--- in a first week nothing is usual yet. Advertisers can not be more than the active list of the day has: that it became
--- shorter is another audit's business.
+-- quarter, so that two are not believed either. More than two fifths is a sale, after which a holiday may come, and no
+-- growth; a third of the objects could not be told by that quarter either. Days are looked for in the 22 days before,
+-- and there must be 7 of them: in a first week nothing is usual yet. Advertisers can not be more than the active list of
+-- the day has: that it became shorter is another audit's business.
 -- What chance may do is no loss: logs that usually have fewer than 25 lines are not judged, and three advertisers may
 -- pause by themselves.
 WITH history AS (
@@ -76,7 +77,7 @@ usual AS (
     SELECT
         medians.source,
         least(medians.lines_lately, medians.lines_on_this_weekday)
-        * least(greatest(grown.above_weekday, 1), 1.25) AS lines,
+        * CASE WHEN grown.above_weekday BETWEEN 1 AND 1.4 THEN least(grown.above_weekday, 1.25) ELSE 1 END AS lines,
         CASE
             WHEN medians.advertisers_lately IS NOT NULL
                 THEN least(medians.advertisers_lately, medians.advertisers_on_this_weekday, active.advertisers)

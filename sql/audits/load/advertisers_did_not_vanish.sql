@@ -1,5 +1,5 @@
--- The active list did not shrink by more than max_advertiser_drop since the last loaded day before: a list cut short on
--- its way looks like many advertisers leaving at once.
+-- The active list did not shrink by more than max_advertiser_drop since the last loaded day before.
+-- A list cut short on its way looks like many advertisers leaving at once.
 -- Parameters: ds, max_advertiser_drop (0 to 1). A row returned = the promise is broken.
 WITH lists AS (
     SELECT

@@ -1,5 +1,4 @@
--- A list runs from rank 1 without a gap, holds at most 20 products and none twice, and its score is a number
--- that never rises.
+-- A list runs from rank 1 without a gap, has at most 20 products, none twice, and numbers as scores that never rise.
 -- Parameters: ds. A row returned = the promise is broken.
 WITH neighbours AS (
     SELECT
