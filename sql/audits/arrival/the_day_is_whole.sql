@@ -7,8 +7,8 @@
 -- the median of its weekday: the second highest of the last 8 days, so that one odd day is no growth, and at most a
 -- quarter, so that two are not believed either. More than two fifths is a sale, after which a holiday may come, and no
 -- growth; a third of the objects could not be told by that quarter either. Days are looked for in the 22 days before,
--- and there must be 7 of them: in a first week nothing is usual yet. Advertisers can not be more than the active list of
--- the day has: that it became shorter is another audit's business.
+-- and there must be 7 of them: in a first week nothing is usual yet. There can not be more advertisers than on the
+-- active list of the day: that it became shorter is another audit's business.
 -- What chance may do is no loss: logs that usually have fewer than 25 lines are not judged, and three advertisers may
 -- pause by themselves.
 WITH history AS (
