@@ -95,7 +95,8 @@ def land(
             landed.append(Landed(item))
         except (psycopg2.errors.TooManyColumns, psycopg2.errors.ProgramLimitExceeded) as error:
             raise PipelineError(
-                f"{item.uri}: more columns than PostgreSQL takes ({reason_of(error)}); only {', '.join(wanted)} are needed"
+                f"{item.uri}: more columns than PostgreSQL takes ({reason_of(error)}); "
+                f"only {', '.join(wanted)} are needed"
             ) from error
     return landed
 
