@@ -445,8 +445,9 @@ def test_a_day_that_failed_for_good_is_run_when_its_logs_come(daily: Night) -> N
 
 
 def test_a_day_that_an_audit_holds_or_somebody_withdrew_or_is_loading_is_left_alone(
-    daily: Night, caplog: pytest.LogCaptureFixture
+    daily: Night, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "2s")
     day = a_week(daily)
     arrive(daily, day, 10)
     with pytest.raises(NotYet, match="the_day_is_whole"):
