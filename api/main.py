@@ -47,6 +47,7 @@ async def lifespan(api: FastAPI) -> AsyncIterator[dict[str, Any]]:
     keys = settings.api_access == "keys"
     api.state.access = Access(partial(database.fetch_all, "keys"), memory) if keys else None
     api.state.newest = None
+    api.state.default_model = settings.default_model
     # Once more as a dictionary, which every request brings: the edge reads them in a tenth of the time.
     yield {"memory": memory, "access": api.state.access}
     database.close()

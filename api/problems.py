@@ -36,7 +36,7 @@ async def what_is_wrong(
         return "nothing is published yet"
     if advertiser_id is not None and last_active is None:
         return f"no advertiser {advertiser_id!r} on the active list of any published day, {first_day} to {last_day}"
-    if model is not None and _spelling(model) not in map(_spelling, models):
+    if model is not None and spelling(model) not in map(spelling, models):
         return f"no model {model!r}; the models are {', '.join(models)}"
     if not first_day <= day <= last_day:
         return f"nothing is published for {day}; the published days are {first_day} to {last_day}"
@@ -47,5 +47,6 @@ async def what_is_wrong(
     )
 
 
-def _spelling(model: str) -> str:
+def spelling(model: str) -> str:
+    """The one that all spellings of a model's name have."""
     return model.replace("-", "").replace("_", "").lower()

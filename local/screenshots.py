@@ -3,14 +3,14 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from elt.migrate import migrate
 from elt.settings import PROJECT
@@ -18,8 +18,6 @@ from local import airflow, demo, s3
 from local.api import serve
 from local.postgres import MASTER, Postgres
 
-WIDTHS = (360, 768, 1280)
-THEMES = ("light", "dark")
 IN_DOCS = ("overview", "advertiser", "product", "night")
 
 
@@ -33,18 +31,6 @@ def drawn(page: Page) -> None:
     page.wait_for_function(
         "document.querySelectorAll('figure[data-chart]').length === document.querySelectorAll('.uplot').length"
     )
-
-
-def shoot(browser: Browser, url: str, places: Mapping[str, str], folder: Path) -> None:
-    """Writes `<name>-<width>-<theme>.png` of each place (name: path), whole pages."""
-    for theme in THEMES:
-        for width in WIDTHS:
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
-            for name, place in places.items():
-                page.goto(url + place)
-                drawn(page)
-                page.screenshot(path=folder / f"{name}-{width}-{theme}.png", full_page=True)
-            page.close()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from api.asked import AdvertiserId, Day, ProductId
 from api.database import Unavailable
 from api.memory import Answer, understands_gzip
-from api.problems import RETRY_AFTER, what_is_wrong
+from api.problems import RETRY_AFTER, spelling, what_is_wrong
 
 FOLDER = Path(__file__).parent
 
@@ -57,7 +57,10 @@ class Page(APIRoute):
 pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=Page)
 
 path = partial(quote, safe="")
-"""An id as a segment of an address. An id `.` or `..` has none: browsers take it for a way up, in whatever spelling."""
+"""An id as a segment of an address."""
+
+WITHOUT_ADDRESS = (".", "..")
+"""Ids that no address can have: browsers take them for a way up, in whatever spelling."""
 
 
 def number(value: Any) -> str:
@@ -96,21 +99,29 @@ def age(text: str) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'} ago"
 
 
+def words(name: str) -> str:
+    """A name of a column or an audit, as people write it."""
+    return name.replace("_", " ").replace("ctr", "CTR")
+
+
 AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+templates.globals["without_address"] = WITHOUT_ADDRESS
 templates.filters |= {
     "number": number,
     "path": path,
     "period": period,
     "percent": percent,
+    "spelling": spelling,
     "age": age,
     "figure": figure,
     "moment": moment,
     "times": lambda ratio: "\N{EN DASH}" if ratio is None else f"{ratio:.2f}",
     "short": lambda revision: re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", revision),
     "literal": lambda text: "'" + text.replace("'", "''") + "'",
-    "words": lambda name: name.replace("_", " ").replace("ctr", "CTR"),
+    "words": words,
+    "heading": lambda name: words(name)[:1].upper() + words(name)[1:],
     "slug": lambda text: re.sub(r"\W+", "-", text.lower()).strip("-"),
 }
 
@@ -151,6 +162,7 @@ async def advertiser(request: Request, advertiser_id: AdvertiserId, date: Day = 
         found | {"lists": lists},
         advertiser_id=advertiser_id,
         names=[of["model"] for of in lists],
+        default=spelling(request.app.state.default_model),
         agreed=_by_pair(found["agreement"]),
     )
 
@@ -184,7 +196,7 @@ async def night(request: Request, date: Date) -> Response:
 @pages.get("/search")
 async def search(request: Request, q: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
     found = await _find(request, "page_search", typed=q.strip())
-    if q.strip() in found["advertisers"]:
+    if q.strip() in found["advertisers"] and q.strip() not in WITHOUT_ADDRESS:
         return RedirectResponse(f"{_root(request)}/advertisers/{path(q.strip())}", 303)
     return _render(request, "search.html", found, q=q.strip())
 

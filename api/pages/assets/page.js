@@ -30,6 +30,8 @@ function line(kind, name, n, only, gaps, shows) {
     label: name,
     stroke: stroke ? colour(stroke) : "transparent",
     width: kind === "ranks" && !only ? 1.25 : 2,
+    // Colours come again after six.
+    dash: n > 5 && (kind !== "ranks" || only) ? [6, 4] : undefined,
     alpha: kind === "ranks" && !only ? 0.45 : 1,
     points: { show: kind === "ranks" || only || gaps, size: kind === "ranks" && !only ? 3 : 5 },
     value: (_, value, s, i) => shows(i),
@@ -44,7 +46,8 @@ function draw(figure, box) {
   const values = kind === "stack" ? stacked(columns) : columns;
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: colour("--quiet"), grid, ticks: grid, font: `12px ${style.fontFamily}` };
-  const few = kind !== "ranks" || names.length < 10;
+  // Many products are grey, of which one is followed; models have their colours, however many they are.
+  const few = kind !== "ranks" || names.length < 10 || !figure.parentElement.querySelector("[data-product]");
   const ratio = (value) => value?.toFixed(2) ?? "–";
   const said = (n, i) => (kind === "interval" && i != null ? `${ratio(columns[0][i])} (${ratio(columns[1][i])} to ${ratio(columns[2][i])})` : shown(i == null ? null : columns[n][i], percent));
   const series = names.map((name, n) => line(kind, name, n, kind === "ranks" ? few : last < 2, columns[n].includes(null), (i) => said(n, i)));
@@ -78,7 +81,7 @@ function draw(figure, box) {
       series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
       axes: [
         { ...axis, size: 32, space: 60, incrs: [1, 2, 3, 7, 14, 28].map((n) => n * 86_400), values: (_, ticks) => ticks.map((tick) => day(tick).slice(5)) },
-        { ...axis, ...marks, size: 48, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) },
+        { ...axis, ...marks, size: 56, values: (_, ticks) => ticks.map((tick) => shown(tick, percent)) },
       ],
       bands,
       focus: { alpha: 0.35 },
