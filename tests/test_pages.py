@@ -404,6 +404,7 @@ def test_what_was_said_before_the_warehouse_went_is_shown_and_marked(
                 page.goto(url)
                 said = r"can not be reached\. This is what it said on .* UTC, \d+ seconds? ago; it is given from memory"
                 expect(page.locator("main")).to_contain_text(re.compile(said))
+                expect(page.get_by_role("status")).to_contain_text("Was late")
                 expect(page.get_by_role("heading", name="Click-through rate")).to_be_visible()
                 cursor.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
