@@ -1,8 +1,10 @@
 """`python -m api`: uvicorn on PORT, as the image starts it, with as many processes as WEB_CONCURRENCY says."""
 
 import os
+import shutil
 from contextlib import ExitStack
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import uvicorn
 
@@ -12,7 +14,11 @@ with ExitStack() as stack:
     if int(os.environ.get("WEB_CONCURRENCY") or 1) > 1:
         # What the processes count is added up in files: in memory where that can be, which a read-only container has.
         shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        folder = stack.enter_context(TemporaryDirectory(prefix="api-metrics-", dir=shared))
+        for left in Path(shared or gettempdir()).glob("api-metrics-[0-9]*-*"):
+            # By one that was killed.
+            if not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = stack.enter_context(TemporaryDirectory(prefix=f"api-metrics-{os.getpid()}-", dir=shared))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     uvicorn.run(
         "api.main:app",

@@ -87,11 +87,10 @@ class Access:
         self._ask, self._memory = ask, memory
         self._readers: dict[bytes, Reader] = {}
         self._version: int | None = None
-        self._trusted_until = 0.0
         self._reading = asyncio.Lock()
 
-    async def refuse(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> Response | None:
-        """The response to who may not ask for the path; None: they may, and READER is who."""
+    async def refuse(self, scope: Scope, root: str, path: str, headers: dict[bytes, bytes]) -> Response | None:
+        """The response to who may not ask for the path, within the prefix; None: they may, and READER is who."""
         if path.startswith(OPEN):
             READER.set(NOBODY)
             return None
@@ -102,7 +101,7 @@ class Access:
             return problem(503, str(error))
         if reader is None:
             if scope["method"] in ("GET", "HEAD") and b"text/html" in headers.get(b"accept", b""):
-                return RedirectResponse(f"{scope['root_path']}/login?{_back_to(scope)}", 303, NO_STORE)
+                return RedirectResponse(f"{root}/login?{_back_to(scope, root)}", 303, NO_STORE)
             return _unauthorized(key, wrong)
         if reader.advertisers is not None and not LISTS.fullmatch(path):
             return problem(
@@ -152,7 +151,7 @@ class Access:
 
 
 def _reader(name: str, advertisers: list[str] | None, expires: float | None) -> Reader:
-    seen = hashlib.sha256(json.dumps(advertisers).encode()).hexdigest() if advertisers else ""
+    seen = hashlib.sha256(json.dumps(advertisers).encode()).hexdigest() if advertisers is not None else ""
     return Reader(name, advertisers, expires or inf, seen)
 
 
@@ -162,7 +161,7 @@ def _presented(headers: dict[bytes, bytes]) -> bytes:
     if scheme.lower() == b"bearer":
         return key.strip()
     if key := headers.get(b"x-api-key", b""):
-        return key
+        return key.strip()
     found = IN_COOKIE.search(headers.get(b"cookie", b""))
     return found[1] if found else b""
 
@@ -176,10 +175,10 @@ def _unauthorized(key: bytes, wrong: str) -> Response:
     return problem(401, wrong, {"WWW-Authenticate": challenge})
 
 
-def _back_to(scope: Scope) -> str:
+def _back_to(scope: Scope, root: str) -> str:
     """The query that has the form lead back to what was asked for."""
     query = scope["query_string"].decode("latin-1")
-    path = scope["raw_path"].decode("latin-1").removeprefix(scope["root_path"])
+    path = scope["raw_path"].decode("latin-1").removeprefix(root)
     return "next=" + quote(path + ("?" + query if query else ""), safe="/")
 
 
@@ -226,7 +225,7 @@ async def form(request: Request, next: str = "/") -> Response:
 async def login(request: Request) -> Response:
     fields = parse_qs((await request.body()).decode("utf-8", "replace"))
     key, back = fields.get("key", [""])[0].strip(), fields.get("next", ["/"])[0]
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if _is_of_another_site(request):
         return _form(request, back, "the form of another site is not accepted; this one is", 403)
     try:
         reader, wrong = await request.app.state.access.holder(key.encode())
@@ -245,9 +244,15 @@ async def login(request: Request) -> Response:
 
 @sign_in.post("/logout")
 async def logout(request: Request) -> Response:
+    if _is_of_another_site(request):
+        return _form(request, "/", "another site may log nobody out", 403)
     response = RedirectResponse(f"{_root(request)}/login", 303, NO_STORE)
     _keep(request, response, "")
     return response
+
+
+def _is_of_another_site(request: Request) -> bool:
+    return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 
 def _keep(request: Request, response: Response, key: str) -> None:

@@ -45,11 +45,15 @@ Day = Annotated[Date | None, BeforeValidator(_iso), Query(description="A publish
 
 
 async def nothing_else(request: Request) -> None:
-    """Raises RequestValidationError for a parameter that the route has none of, or that is given twice."""
+    """Raises RequestValidationError for a parameter that the route has none of, or that is given twice.
+
+    Who asks for health and metrics is a machine: one that adds a parameter to every address is not to call this ill.
+    """
     asked = Counter(name for name, _ in request.query_params.multi_items())
-    if not asked:
+    route = request.scope["route"]
+    if not asked or "operation" in route.tags:
         return
-    there_are = {field.alias: field for field in request.scope["route"].dependant.query_params}
+    there_are = {field.alias: field for field in route.dependant.query_params}
     right = f"there are: {', '.join(there_are)}" if there_are else "there are none here"
     wrong = {name: f"there is no such parameter; {right}" for name in asked if name not in there_are} | {
         name: "is given more than once"

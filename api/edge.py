@@ -3,7 +3,8 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from time import perf_counter
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api import log
-from api.access import READER, Access, caching
+from api.access import READER, Access, Reader, caching
 from api.asked import LONGEST_ID, the_id, with_slashes_of_ids
 from api.memory import Answer, Headers, Memory, understands_gzip
 from api.problems import problem
@@ -36,8 +37,8 @@ ID = rf"[^/\x00]{{1,{LONGEST_ID}}}"
 MOST_AT_ONCE = 100
 """Requests that need the warehouse at one time. More would only wait longer for the same connections: 503 at once."""
 
-MOST_OF_ONE = MOST_AT_ONCE // 2
-"""Of those, the requests of one client: 429 at once, so that there is room for others."""
+MOST_EXPORTS = 20
+"""Exports at one time. They have places of their own: how long they take is up to who reads them."""
 
 FOR_NOW = "public, max-age=0, stale-if-error=86400"
 """Whoever has it asks whether it is still so, which costs a 304. Only when no answer comes, or an error, may a cache
@@ -87,6 +88,30 @@ class Published(Response):
         scope["published"] = self
 
 
+class Places:
+    """So many requests at one time, of one client half of them at most, so that there is room for others."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.of_one = most, most // 2
+        self.taken: Counter[str] = Counter()
+
+    def refuse(self, client: str) -> Response | None:
+        """The response to the client where there is no place for it; None: there is one."""
+        if self.taken[client] >= self.of_one:
+            return problem(429, f"{self.of_one} requests of yours are under way; ask again when they are answered")
+        return problem(503, "too many requests at once") if self.taken.total() >= self.most else None
+
+    @contextmanager
+    def one_of(self, client: str) -> Iterator[None]:
+        self.taken[client] += 1
+        try:
+            yield
+        finally:
+            self.taken[client] -= 1
+            if not self.taken[client]:
+                del self.taken[client]
+
+
 class Edge:
     """The application around the routes. `memory` of their lifespan's state is what it keeps their answers in, `access`
     says who may ask, if not everybody.
@@ -104,8 +129,7 @@ class Edge:
             for route in routes.routes
             if isinstance(route, APIRoute) and route.endpoint in quick
         ]
-        self.at_once: Counter[str] = Counter()
-        """Requests that need the warehouse now, by client."""
+        self.places, self.exports = Places(MOST_AT_ONCE), Places(MOST_EXPORTS)
         self.root = root = routes.root_path
         if root and any(f"{getattr(one, 'path', '')}/".startswith(f"{root}/") for one in routes.routes):
             raise ValueError(f"ROOT_PATH: {root} is a route's path; nobody could say which of the two is asked for")
@@ -123,6 +147,7 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = (b"x-request-id", log.identify(headers))
         status, route = 500, "none"
+        reader: Reader | None = None
 
         async def observed(message: Message) -> None:
             nonlocal status, route
@@ -135,9 +160,9 @@ class Edge:
         try:
             refused = _refused(scope, headers)
             if refused is None and b"transfer-encoding" in headers:
-                refused = await _body_refused(receive)
+                refused = await _body_refused(method, receive)
             if refused is None and access:
-                refused = await access.refuse({**scope, "root_path": root}, path, headers)
+                refused = await access.refuse(scope, root, path, headers)
             if refused:
                 return await refused(scope, receive, observed)
             reader = READER.get()
@@ -158,33 +183,23 @@ class Edge:
         finally:
             _served(method, route, status).observe(seconds := perf_counter() - started)
             if self.log_each:
-                reader = READER.get()
-                log.answered(scope, method, reader.name if reader else None, route, status, seconds)
+                # Not READER: a request that was refused may have that of another one on its connection.
+                log.answered(scope, method, (reader and reader.name) or None, route, status, seconds)
 
     async def _made(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """What the application makes of published lists, ready to be kept; None: it was something else, and is sent."""
         if scope["path"].startswith(WITHOUT_WAREHOUSE):
             await self._routed(scope, receive, send)
             return None
-        client = _client(scope)
-        if self.at_once[client] >= MOST_OF_ONE:
-            await problem(429, f"{MOST_OF_ONE} requests of yours are under way; ask again when they are answered")(
-                scope, receive, send
-            )
+        places, client = self.exports if scope["path"].startswith("/exports/") else self.places, _client(scope)
+        if refused := places.refuse(client):
+            await refused(scope, receive, send)
             return None
-        if self.at_once.total() >= MOST_AT_ONCE:
-            await problem(503, "too many requests at once")(scope, receive, send)
-            return None
-        self.at_once[client] += 1
-        try:
+        with places.one_of(client):
             if quick := self._quick(scope):
                 await (await quick)(scope, receive, send)
             else:
                 await self._routed(scope, receive, send)
-        finally:
-            self.at_once[client] -= 1
-            if not self.at_once[client]:
-                del self.at_once[client]
         if (published := scope.get("published")) is None:
             return None
         headers = [*published.raw_headers, *SAFE, NO_CONTENT_OF_OTHERS]
@@ -225,8 +240,11 @@ def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
     return None
 
 
-async def _body_refused(receive: Receive) -> Response | None:
+async def _body_refused(method: str, receive: Receive) -> Response | None:
     """Proxies send a body in pieces where there is none, of no piece but the end. So what comes is looked at."""
+    if method == "POST":
+        # The one who reads it would wait for what has come already.
+        return problem(413, "a body of unknown size; say its Content-Length")
     try:
         async with asyncio.timeout(LONGEST_WAIT):
             message = await receive()
@@ -239,7 +257,7 @@ async def _body_refused(receive: Receive) -> Response | None:
 
 def _client(scope: Scope) -> str:
     """Whose request it is: the key's, or that of the address (behind proxies that are trusted, the one they name)."""
-    if reader := READER.get():
+    if (reader := READER.get()) and reader.name:
         return reader.name
     return str(scope["client"][0]) if scope.get("client") else ""
 

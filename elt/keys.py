@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -14,6 +15,10 @@ PREFIX = "rk_"
 """How every key begins, so that one that was lost somewhere is known for what it is."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+ASKED_AGAIN = 0.6
+"""Seconds after which a reader that found the warehouse away has asked again: more than its patience
+(api.memory.PATIENCE)."""
 
 LONGEST_ID = 64
 """Characters of an advertiser's id that the API takes."""
@@ -64,6 +69,7 @@ def listed(connect: Connect) -> list[tuple[str, ...]]:
 def revoke(name: str, connect: Connect) -> bool:
     """Revokes the key; no reader accepts it any more when this returns. False: it was revoked before.
 
+    One that finds the warehouse away accepts it for an hour; if it was back before this began, none believes so now.
     Raises PipelineError when there is none of the name.
     """
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
@@ -73,4 +79,6 @@ def revoke(name: str, connect: Connect) -> bool:
         if not cursor.fetchall():
             raise PipelineError(f"there is no key {name!r}; `python -m elt key list` says which there are")
         conn.commit()
+    if revoked:
+        time.sleep(ASKED_AGAIN)
     return revoked

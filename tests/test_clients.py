@@ -3,8 +3,11 @@
 import csv
 import gzip
 import json
+import socket
+import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +182,34 @@ LARGE = (
     "INSERT INTO marts.active_advertisers SELECT day, 'A' || advertiser "
     "FROM unnest(array[date '2024-11-19', '2024-11-20']) AS day, generate_series(1, 1500) AS advertiser",
 )
+
+
+def test_exports_that_are_read_slowly_leave_all_places_to_others(
+    warehouse: Warehouse, nobody_reads: None, tmp_path: Path
+) -> None:
+    """Of many clients, each as many as it may have. Whoever goes away gives the place back."""
+    for statement in LARGE:
+        warehouse.rows(statement)
+    asked = f"GET {NDJSON} HTTP/1.1\r\nHost: api\r\n\r\n".encode()
+    with api(warehouse, tmp_path / "api.log") as http, ExitStack() as stack:
+        statuses: Counter[bytes] = Counter()
+        for client in (f"127.0.1.{number % 4}" for number in range(100)):
+            reader = stack.enter_context(closing(socket.socket()))
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.settimeout(20)
+            reader.bind((client, 0))
+            reader.connect((http.base_url.host, http.base_url.port))
+            reader.sendall(asked)
+            statuses[reader.recv(12)[9:]] += 1
+        lists = [http.get(f"/recommendations/A{number}/One").status_code for number in range(1, 100)]
+        assert set(lists) == {200}
+        assert statuses == {b"200": 20, b"429": 50, b"503": 30}
+        refused = http.get(NDJSON)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        stack.close()
+        deadline = time.monotonic() + 20
+        while http.get(NDJSON).status_code != 200:
+            assert time.monotonic() < deadline
 
 
 def test_an_export_that_is_not_all_of_one_publication_has_no_end(

@@ -98,6 +98,27 @@ def test_what_the_processes_count_in_is_gone_with_them(night: Night, tmp_path: P
     assert not folder.exists()
 
 
+def test_what_a_killed_one_leaves_is_cleaned_by_the_next(night: Night, tmp_path: Path) -> None:
+    """And nothing of one that runs."""
+    url, folders = night.warehouse.url("recommendations_api"), []
+    with started(free_port(), url, tmp_path / "running.log", WEB_CONCURRENCY="2") as running:
+        for kills in (True, False):
+            with started(port := free_port(), url, tmp_path / f"{port}.log", WEB_CONCURRENCY="2") as process:
+                parent = psutil.Process(process.pid)
+                served = workers(parent)
+                folders.append(Path(served[0].environ()["PROMETHEUS_MULTIPROC_DIR"]))
+                if kills:
+                    parent.kill()
+                    parent.wait(10)
+                    for one in served:
+                        one.kill()
+                    assert folders[0].exists()
+                else:
+                    assert not folders[0].exists()
+        assert Path(workers(psutil.Process(running.pid))[0].environ()["PROMETHEUS_MULTIPROC_DIR"]).exists()
+    assert not folders[1].exists()
+
+
 def test_the_newest_day_and_its_age(night: Night, tmp_path: Path) -> None:
     """The age counts from the day's end; while the warehouse is away it goes on growing."""
     port, url = free_port(), night.warehouse.url("recommendations_api")
