@@ -328,7 +328,8 @@ def test_the_log_names_the_key_of_a_request_not_that_of_another_on_its_connectio
             while received.count(b"HTTP/1.1 ") < len(requests):
                 assert (more := client.recv(65536)), received
                 received += more
-    lines = {line["request_id"]: line for line in map(json.loads, re.findall(r"^{.*}$", log.read_text(), re.MULTILINE))}
+    printed = re.findall(r"^{.*}$", log.read_text(), re.MULTILINE)
+    lines = {line["request_id"]: line for line in map(json.loads, printed)}
     told = [(lines[str(number)]["status"], lines[str(number)]["key"]) for number in range(len(requests))]
     assert told == [(200, "everything"), (401, None), (414, None), (200, None), (401, None)]
 
