@@ -326,7 +326,8 @@ def test_the_log_names_the_key_of_a_request_not_that_of_another_on_its_connectio
             client.sendall(sent.encode())
             received = b""
             while received.count(b"HTTP/1.1 ") < len(requests):
-                assert (more := client.recv(65536)), received
+                more = client.recv(65536)
+                assert more, received
                 received += more
     printed = re.findall(r"^{.*}$", log.read_text(), re.MULTILINE)
     lines = {line["request_id"]: line for line in map(json.loads, printed)}
