@@ -339,7 +339,7 @@ def test_who_has_no_key_is_one_client_by_address(agency: Agency, tmp_path: Path)
     """Otherwise whoever asks for nothing but health, often, would make the balancer believe that there is none."""
     connections = httpx.HTTPTransport(local_address="127.0.0.2")
     with (
-        agency.api(tmp_path / "api.log", POOL_SIZE="1") as http,
+        agency.api(tmp_path / "api.log", STATEMENT_TIMEOUT="60", POOL_WAIT="60") as http,
         httpx.Client(base_url=http.base_url, transport=connections, timeout=20) as balancer,
         ThreadPoolExecutor(60) as pool,
         closing(agency.connect()) as holder,

@@ -193,7 +193,7 @@ def test_exports_that_are_read_slowly_leave_all_places_to_others(
     asked = f"GET {NDJSON} HTTP/1.1\r\nHost: api\r\n\r\n".encode()
     with api(warehouse, tmp_path / "api.log") as http, ExitStack() as stack:
         statuses: Counter[bytes] = Counter()
-        for client in (f"127.0.1.{number % 4}" for number in range(100)):
+        for client in (f"127.0.1.{number // 25}" for number in range(100)):
             reader = stack.enter_context(closing(socket.socket()))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.settimeout(20)
@@ -203,7 +203,7 @@ def test_exports_that_are_read_slowly_leave_all_places_to_others(
             statuses[reader.recv(12)[9:]] += 1
         lists = [http.get(f"/recommendations/A{number}/One").status_code for number in range(1, 100)]
         assert set(lists) == {200}
-        assert statuses == {b"200": 20, b"429": 50, b"503": 30}
+        assert statuses == {b"200": 20, b"429": 30, b"503": 50}
         refused = http.get(NDJSON)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         stack.close()
