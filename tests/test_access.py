@@ -117,7 +117,7 @@ def test_a_key_is_sent_in_either_header_and_opens_what_it_is_for(agency: Agency,
     for headers in (
         {"X-API-Key": agency.acme},
         {"authorization": f"bearer  {agency.acme}"},
-        {"Authorization": "Basic eDp5", "X-API-Key": f"{agency.acme} "},
+        {"Authorization": "Basic eDp5", "X-API-Key": agency.acme},
         {"Cookie": f"a=b; recommendations_key={agency.acme}; c=d"},
     ):
         assert client.get(LIST, headers=headers).json() == expected
@@ -318,7 +318,7 @@ def test_the_log_names_the_key_of_a_request_not_that_of_another_on_its_connectio
     log = tmp_path / "api.log"
     requests = ((LIST, agency.everything), ("/stats", ""), ("/" + "x" * 5000, ""), ("/health/live", ""), (LIST, "x"))
     sent = "".join(
-        f"GET {path} HTTP/1.1\r\nHost: api\r\nX-API-Key: {key}\r\nX-Request-Id: {number}\r\n\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: api\r\nX-API-Key: {key} \r\nX-Request-Id: {number}\r\n\r\n"
         for number, (path, key) in enumerate(requests)
     )
     with agency.api(log, ACCESS_LOG="true") as http:
