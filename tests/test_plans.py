@@ -11,15 +11,22 @@ import psycopg2
 import pytest
 from conftest import DAY, Night
 
-from api.database import QUERIES
+from api.database import EXECUTE, PARAMETERS, QUERIES
 from bench.day import repeat
 from elt import sql, steps
 from local.postgres import MASTER
 
 pytestmark = [pytest.mark.usefixtures("nobody_reads"), pytest.mark.model_blind]
 
-ASKED = {"ended": DAY, "date": None, "advertiser_id": "A001", "product_id": "p01", "typed": "p01"}
-"""Of the pages."""
+ASKED = {
+    **{"ended": DAY, "date": None, "advertiser_id": "A001", "product_id": "p01", "typed": "p01", "model": "TopCTR"},
+    **{"advertiser_ids": ["A001"], "models": ["TopCTR"], "dates": [None], "limits": [None]},
+    **{"limit": 10, "after": "", "seen": None},
+}
+"""Of the pages and of the API's answers."""
+
+OF_A_SESSION = {"session", "server", "lease", "version", "keys"}
+"""What the API asks that is no answer."""
 
 looked_at: Counter[str] = Counter()
 """Rows that every part of a statement's plan had to look at, again and again where it was run again."""
@@ -40,10 +47,14 @@ class Explained(psycopg2.extensions.cursor):
                 super().execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
                 ((found,),) = self.fetchall()
                 super().execute("ROLLBACK TO explained")
-                for node in nodes(found[0]["Plan"]):
-                    rows = node["Actual Rows"] + sum(n for key, n in node.items() if key.startswith("Rows Removed by"))
-                    looked_at[name] += rows * node["Actual Loops"]
+                count(name, found[0]["Plan"])
             super().execute(statement)
+
+
+def count(name: str, plan: dict[str, Any]) -> None:
+    for node in nodes(plan):
+        rows = node["Actual Rows"] + sum(n for key, n in node.items() if key.startswith("Rows Removed by"))
+        looked_at[name] += rows * node["Actual Loops"]
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -53,7 +64,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
-    """The rows that each statement of DAY's night, and of a page, looks at, after so many days of the same."""
+    """The rows that each statement of DAY's night, and of an answer, looks at, after so many days of the same."""
     before = date.fromisoformat(DAY) - timedelta(1)
     ids = [f"A{n:03}" for n in range(advertisers)]
     pairs = [(a, f"p{n:02}") for a in ids for n in range(25)]
@@ -81,18 +92,29 @@ def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
         steps.build_model(DAY, model, connect, night.s3, settings)
     steps.publish(DAY, sql.models(), connect, settings, run_id="test")
     steps.forget(DAY, connect, settings)
-    with closing(connect()) as conn, conn.cursor() as cursor:
-        for name, query in QUERIES.items():
-            if name.startswith("page_"):
-                cursor.execute(query, ASKED)
+    answer(night)
     return dict(looked_at)
+
+
+def answer(night: Night) -> None:
+    """Explains what the API asks, planned as it plans: once for all values."""
+    conn = psycopg2.connect(night.warehouse.url("recommendations_api"))
+    conn.autocommit = True
+    with closing(conn), conn.cursor() as cursor:
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        for name in QUERIES.keys() - OF_A_SESSION:
+            numbered = {parameter: f"${place}" for place, parameter in enumerate(PARAMETERS[name], 1)}
+            cursor.execute(f"PREPARE {name} AS " + QUERIES[name] % numbered)
+            cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + EXECUTE[name].as_string(conn), ASKED)
+            ((found,),) = cursor.fetchall()
+            count(name, found[0]["Plan"])
 
 
 def explaining(night: Night) -> Any:
     return psycopg2.connect(night.warehouse.url("recommendations_pipeline"), cursor_factory=Explained)
 
 
-def test_nothing_of_the_night_or_of_a_page_grows_with_the_history_or_with_advertisers_squared(
+def test_nothing_of_the_night_or_of_an_answer_grows_with_the_history_or_with_advertisers_squared(
     night: Night, migrated_warehouse: Any, s3: Any, bucket: str
 ) -> None:
     """After few days, when the planner still expects little of any, and after more than any model looks back on."""

@@ -8,6 +8,20 @@ WITH day AS (
     WHERE %(date)s::date IS NULL OR publications.date = %(date)s::date
 ),
 
+-- Before anything else is looked at: a handful, however many days are published.
+published AS MATERIALIZED (
+    SELECT
+        publications.date,
+        publications.model,
+        publications.row_count
+    FROM day
+    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
+    INNER JOIN marts.active_advertisers
+        ON
+            publications.date = active_advertisers.date
+            AND active_advertisers.advertiser_id = %(advertiser_id)s::text
+),
+
 lists AS (
     SELECT
         recommendations.date,
@@ -16,37 +30,31 @@ lists AS (
         max(recommendations.rank) AS last_rank,
         json_agg(recommendations.entry ORDER BY recommendations.rank)
         FILTER (WHERE recommendations.rank <= coalesce(%(limit)s::integer, recommendations.rank)) AS entries
-    FROM day
-    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
+    FROM published
     INNER JOIN marts.recommendations
         ON
-            publications.date = recommendations.date
-            AND publications.model = recommendations.model
+            published.date = recommendations.date
+            AND published.model = recommendations.model
             AND recommendations.advertiser_id = %(advertiser_id)s::text
     GROUP BY recommendations.date, recommendations.model
 ),
 
 lost AS (
-    SELECT publications.date
-    FROM day
-    INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
-    INNER JOIN marts.active_advertisers
-        ON
-            publications.date = active_advertisers.date
-            AND active_advertisers.advertiser_id = %(advertiser_id)s::text
+    SELECT published.date
+    FROM published
     LEFT JOIN lists
         ON
-            publications.date = lists.date
-            AND publications.model = lists.model
+            published.date = lists.date
+            AND published.model = lists.model
     WHERE
         CASE
             WHEN lists.count > 0 THEN lists.count < lists.last_rank
-            ELSE publications.row_count > (
+            ELSE published.row_count > (
                 SELECT count(*)
                 FROM marts.recommendations AS entries
                 WHERE
-                    publications.date = entries.date
-                    AND publications.model = entries.model
+                    published.date = entries.date
+                    AND published.model = entries.model
             )
         END
 ),
