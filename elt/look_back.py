@@ -28,11 +28,11 @@ SPELLING = "date = %(ds)s::date, or date BETWEEN %(ds)s::date - N AND %(ds)s::da
 def look_back(query: str, file: str) -> int:
     """How many days before the log day the query reads: 0 for a model of the day.
 
-    Whatever the query reads of the warehouse must be bounded below, where it is read, by a condition on its column
-    `date` with the log day and a whole number of days: `date = D`, `date BETWEEN D AND ...`, `date >= D`, or an IN of
-    days, where D is `%(ds)s::date`, or `- N`. Raises PipelineError that names the file as `one_select` does, and when a
-    bound is missing, can not be read, or is more than FARTHEST days back; so does a function of the warehouse, which
-    may read anything.
+    Whatever the query reads of the warehouse must be bounded on both sides, where it is read, by conditions on its
+    column `date` with the log day and a whole number of days: `date = D`, `date BETWEEN D AND E`, `date >= D` and
+    `date <= E`, or an IN of days, where D and E are `%(ds)s::date`, or `- N`. Raises PipelineError that names the file
+    as `one_select` does, and when a bound is missing, can not be read, is after the log day or more than FARTHEST days
+    back; so does a function of the warehouse, which may read anything.
     """
     statement = one_select(query, file)
     normalize_identifiers(statement, dialect="postgres")
@@ -113,14 +113,18 @@ def _is_of_the_warehouse(table: exp.Table, ctes: set[str]) -> bool:
 
 def _days(table: exp.Table, file: str) -> int:
     """How many days before the log day are read of the table."""
-    bounds = [bound for condition in _conditions(table) if (bound := _bound(condition, table)) is not None]
-    if not bounds:
-        read = ".".join(part.sql("postgres") for part in (table.args.get("db"), table.this) if part)
+    bounds = [_bounds(condition, table) for condition in _conditions(table)]
+    first, last = ([bound for bound in side if bound is not None] for side in list(zip(*bounds, strict=True)) or ((), ()))
+    read = ".".join(part.sql("postgres") for part in (table.args.get("db"), table.this) if part)
+    say = f"say it where the table is read, as {SPELLING} (N at most {FARTHEST})"
+    if not first:
+        raise PipelineError(f"{file}: it can not be told how many days of {read} are read; {say}")
+    if max(last, default=-1) < 0:
         raise PipelineError(
-            f"{file}: it can not be told how many days of {read} are read; "
-            f"say it where the table is read, as {SPELLING} (N at most {FARTHEST})"
+            f"{file}: may read days of {read} after the log day, so that a day that is run again would have other "
+            f"lists than in its night; {say}"
         )
-    return max(0, min(bounds))
+    return max(0, min(first))
 
 
 def _conditions(table: exp.Table) -> list[exp.Expr]:
@@ -147,19 +151,27 @@ def _parts(condition: exp.Expr) -> list[exp.Expr]:
     return [condition]
 
 
-def _bound(condition: exp.Expr, table: exp.Table) -> int | None:
-    """Days before the log day that the condition lets pass at most; None when it bounds nothing that can be read."""
+def _bounds(condition: exp.Expr, table: exp.Table) -> tuple[int | None, int | None]:
+    """Days before the log day that the condition lets pass at most, and at least; None when it says nothing that can be
+    read."""
     match condition:
-        case exp.EQ() | exp.GTE() | exp.GT() if _is_date(condition.left, table):
-            return _days_before(condition.right)
-        case exp.EQ() | exp.LTE() | exp.LT() if _is_date(condition.right, table):
-            return _days_before(condition.left)
+        case exp.EQ() | exp.GTE() | exp.GT() | exp.LTE() | exp.LT():
+            bounded, day = condition.left, condition.right
+            from_below, from_above = (exp.GTE, exp.GT), (exp.LTE, exp.LT)
+            if not _is_date(bounded, table):
+                bounded, day, from_below, from_above = day, bounded, from_above, from_below
+            days = _days_before(day) if _is_date(bounded, table) else None
+            if days is None or isinstance(condition, from_below):
+                return days, None
+            days_at_least = days + isinstance(condition, exp.GT | exp.LT)
+            return None if isinstance(condition, from_above) else days, days_at_least
         case exp.Between() if _is_date(condition.this, table) and not condition.args.get("symmetric"):
-            return _days_before(condition.args["low"])
+            return _days_before(condition.args["low"]), _days_before(condition.args["high"])
         case exp.In() if _is_date(condition.this, table) and condition.expressions:
-            days = [_days_before(day) for day in condition.expressions]
-            return None if None in days else max(day for day in days if day is not None)
-    return None
+            found = [day for day in map(_days_before, condition.expressions) if day is not None]
+            if len(found) == len(condition.expressions):
+                return max(found), min(found)
+    return None, None
 
 
 def _is_date(side: exp.Expr, table: exp.Table) -> bool:

@@ -44,6 +44,7 @@ def migrate(database_url: str, say: Callable[[str], None] = print) -> list[str]:
     """
     connect = warehouse.opens(database_url)
     with warehouse.session(connect) as watch:
+        warehouse.check_second(connect)
         warehouse.lock_migrations(watch)
         watch.autocommit = True  # one look is no younger than its transaction
         patiently = partial(_patiently, watch=watch, say=say)

@@ -7,7 +7,7 @@ leaves what others read as it was.
 import io
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -226,8 +226,18 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     return rows
 
 
-def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: Settings, *, run_id: str) -> list[str]:
+def publish(
+    day: str,
+    models: Sequence[sql.Model],
+    connect: Connect,
+    settings: Settings,
+    *,
+    run_id: str,
+    first: Callable[[Cursor], None] = lambda cursor: None,
+) -> list[str]:
     """In one transaction replaces the day's lists, records the publication, writes its figures, audits, and notifies.
+
+    What `first` does is part of it, once nobody else can load or publish the day.
 
     Returns the names of the models whose publication changed; running it again changes nothing. Raises NotYet when
     another run has loaded the day since the models were built, Withdrawn when the day was taken back and no run of it
@@ -239,6 +249,7 @@ def publish(day: str, models: Sequence[sql.Model], connect: Connect, settings: S
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_day(conn, day)
         warehouse.lock_publication(conn)
+        first(cursor)
         warehouse.run(cursor, "queries/models_to_build", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
             raise NotYet(

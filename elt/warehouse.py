@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ LOCK_TIMEOUT = "10min"
 POOLER_PATIENCE = 1.0
 """Seconds that a second connection waits for a pooler to give it a server."""
 
+SECOND_PATIENCE = 5.0
+"""The same, of who can not go on without."""
+
 log = logging.getLogger(__name__)
 
 LOCKS = 0x5EC0
@@ -59,12 +63,15 @@ def opens(url: str) -> Connect:
 def check_url(url: str) -> None:
     """Raises PipelineError when it is no libpq URI; what libpq says of it would show the password."""
     try:
-        parse_dsn(url)
-    except psycopg2.Error:
+        parts = parse_dsn(url)
+    except (psycopg2.Error, UnicodeError):
+        parts = {"host": "@"}
+    # What is not encoded in a password ends up in other parts of it, which libpq names too.
+    if "@" in parts.get("host", "") + parts.get("dbname", "") or not re.fullmatch(r"[\d,]*", parts.get("port", "")):
         raise PipelineError(
             "DATABASE_URL can not be read; it is postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, and in the password "
             "% is written %25, / %2F, @ %40, : %3A"
-        ) from None
+        )
 
 
 @contextmanager
@@ -109,20 +116,37 @@ def _is_shared(conn: Connection, connect: Connect) -> bool:
     A transaction of another connection then either gets that process, or leaves it for none.
     """
 
-    def marked(by: Connection) -> bool:
-        with by.cursor() as cursor:
-            cursor.execute("SELECT current_setting('recommendations.session', true) = %s", (_mark(conn),))
-            return cursor.fetchone() == (True,)
+    others = _asked_beside(connect, _mark(conn), POOLER_PATIENCE)
+    # It waited for a server: whoever has one keeps it.
+    return others is not None and (others or not _is_marked(conn, _mark(conn)))
 
+
+def check_second(connect: Connect) -> None:
+    """Raises PipelineError when nobody gives a second connection beside those that there are."""
+    if _asked_beside(connect, "", SECOND_PATIENCE) is None:
+        raise PipelineError(
+            "two connections at the same time are needed, and the pooler before the warehouse has no server for the "
+            f"second one within {SECOND_PATIENCE:.0f} s: give it a pool of two or more (PgBouncer: pool_size), or "
+            "connect without it"
+        )
+
+
+def _is_marked(conn: Connection, mark: str) -> bool:
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT current_setting('recommendations.session', true) = %s", (mark,))
+        return cursor.fetchone() == (True,)
+
+
+def _asked_beside(connect: Connect, mark: str, patience: float) -> bool | None:
+    """Has another connection a server process with the mark? None when it gets no server within `patience`, seconds."""
     with closing(connect()) as other, ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(marked, other)
+        asked = pool.submit(_is_marked, other, mark)
         try:
-            return asked.result(POOLER_PATIENCE) or not marked(conn)
+            return asked.result(patience)
         except TimeoutError:
-            # It waits for a server: whoever has one keeps it.
             with socket(fileno=os.dup(other.fileno())) as end:
                 end.shutdown(SHUT_RDWR)
-            return False
+            return None
 
 
 def holders(conn: Connection, *, waiting: int | None = None, key: int | None = None) -> str:

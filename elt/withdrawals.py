@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from psycopg2.extensions import cursor as Cursor
+
 from elt import following, sql, steps, warehouse
 from elt.errors import PipelineError
 from elt.settings import Settings
@@ -66,24 +68,33 @@ def restore(
     since readers saw it (what they saw could not come back), and as `steps.build_model` and `steps.publish` do.
     """
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.run(cursor, "queries/withdrawal", ds=day)
-        ((is_published, _, _, loaded_anew, withdrawn_by, *_),) = cursor.fetchall()
-        if not withdrawn_by:
-            known = "it is published" if is_published else "`python -m elt rebuild` or a run of the DAG publishes it"
-            raise PipelineError(f"{day} is not withdrawn; {known}")
-        if loaded_anew:
-            raise PipelineError(
-                f"{day} was loaded anew ({loaded_anew}), and what was published is not kept; "
-                f"`python -m elt rebuild --from {day} --to {day}` publishes what is loaded now"
-            )
+        _check_restorable(cursor, day)
         warehouse.run(cursor, "queries/models_to_restore", ds=day, models=[model.name for model in models])
         missing = {name for (name,) in cursor.fetchall()}
     for model in models:
         if model.name in missing:
             steps.build_model(day, model, connect, open_s3(), settings)
     following.rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
-    lift(day, connect, by=by)
-    return steps.publish(day, models, connect, settings, run_id=RUN_ID)
+
+    def lift_if_still_restorable(cursor: Cursor) -> None:
+        # The day may have been loaded since: then it stays withdrawn.
+        _check_restorable(cursor, day)
+        warehouse.run(cursor, "queries/lift_withdrawal", ds=day, restored_by=by)
+
+    return steps.publish(day, models, connect, settings, run_id=RUN_ID, first=lift_if_still_restorable)
+
+
+def _check_restorable(cursor: Cursor, day: str) -> None:
+    warehouse.run(cursor, "queries/withdrawal", ds=day)
+    ((is_published, _, _, loaded_anew, withdrawn_by, *_),) = cursor.fetchall()
+    if not withdrawn_by:
+        known = "it is published" if is_published else "`python -m elt rebuild` or a run of the DAG publishes it"
+        raise PipelineError(f"{day} is not withdrawn; {known}")
+    if loaded_anew:
+        raise PipelineError(
+            f"{day} was loaded anew ({loaded_anew}), and what was published is not kept; "
+            f"`python -m elt rebuild --from {day} --to {day}` publishes what is loaded now"
+        )
 
 
 def lift(day: str, connect: Connect, *, by: str, **_: Any) -> None:

@@ -137,6 +137,17 @@ def test_two_servers_are_enough_to_migrate(warehouse: Warehouse, folder: Path) -
     figures.append("PgBouncer with two servers: migrated")
 
 
+def test_one_server_is_refused_at_once_by_who_migrates(warehouse: Warehouse, folder: Path) -> None:
+    settings = {"default_pool_size": 1, "query_wait_timeout": 60}
+    with pgbouncer(warehouse.postgres, folder / "pgbouncer", "session", **settings) as port:
+        url = through(warehouse, port, MASTER)
+        began = time.monotonic()
+        with pytest.raises(PipelineError, match="two connections at the same time are needed(?s:.*)pool of two"):
+            migrate(url)
+        assert time.monotonic() - began < 20
+    assert advisory_locks(warehouse) == []
+
+
 def test_the_sessions_of_the_api_are_what_its_settings_say_behind_a_pooler_too(
     warehouse: Warehouse, folder: Path
 ) -> None:

@@ -206,8 +206,13 @@ def test_settings_do_not_show_the_password_however_they_are_printed(monkeypatch:
         "postgresql://master:s3cr%00et@127.0.0.1/recommendations",
         "host=127.0.0.1 user=master password=s3 cr",
         "postgresql://master@127.0.0.1/recommendations?passwort=s3cr",
+        "postgresql://master:12@s3cr@127.0.0.1/recommendations",
+        "postgresql://master:s3cr/12@127.0.0.1/recommendations",
+        "postgresql://master:12/s3cr@127.0.0.1/recommendations",
+        "postgresql://master:s3cr%ffet@127.0.0.1/recommendations",
+        "host=127.0.0.1 port=s3cr user=master",
     ],
-    ids=["% not encoded", "% of nothing", "a blank", "a slip"],
+    ids=["% not encoded", "% of nothing", "a blank", "a slip", "@", "/", "a number and /", "no UTF-8", "the port"],
 )
 @pytest.mark.parametrize("command", [["migrate"], ["rebuild", "--from", "2024-11-20", "--to", "2024-11-20"]])
 def test_a_url_that_can_not_be_read_is_not_told(url: str, command: list[str]) -> None:

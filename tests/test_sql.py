@@ -289,15 +289,33 @@ DAYS = "SELECT * FROM staging.product_daily AS events WHERE "
         ("date = CAST(%(ds)s AS date) - 6", 6),
         ("events.date BETWEEN (%(ds)s::date - 6) AND %(ds)s::date", 6),
         ("events.date BETWEEN %(ds)s::date - 7 + 1 AND %(ds)s::date", 6),
-        ("%(ds)s::date  -5<=events.date AND events.views > 0", 5),
+        ("%(ds)s::date  -5<=events.date AND events.views > 0 AND %(ds)s::date + 1 > events.date", 5),
         ("events.date IN (%(ds)s::date, %(ds)s::date - 1, %(ds)s::date - 30)", 30),
-        ("events.date >= DATE %(ds)s - 9 AND (events.date > %(ds)s::date - 3 OR true)", 9),
-        ("events.date >= %(ds)s::date - 9 AND events.date >= %(ds)s::date - 3", 3),
-        ("events.date = %(ds)s::date + 1", 0),
+        ("events.date BETWEEN DATE %(ds)s - 9 AND %(ds)s::date AND (events.date > %(ds)s::date - 3 OR true)", 9),
+        ("events.date >= %(ds)s::date - 9 AND events.date >= %(ds)s::date - 3 AND events.date < %(ds)s::date", 3),
+        ("events.date <= %(ds)s::date + 2 AND events.date = %(ds)s::date - 1", 1),
     ],
 )
 def test_how_far_a_model_looks_back_is_read_in_its_sql_however_it_is_spelt(condition: str, days: int) -> None:
     assert look_back(DAYS + condition, "x.sql") == days
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "events.date >= %(ds)s::date - 6",
+        "%(ds)s::date - 6 < events.date",
+        "events.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date + 1",
+        "events.date >= %(ds)s::date - 6 AND (events.date <= %(ds)s::date OR events.views > 5)",
+        "events.date IN (%(ds)s::date - 1, %(ds)s::date + 1)",
+        "events.date = %(ds)s::date + 1",
+        "events.date > %(ds)s::date - 6 AND events.date < %(ds)s::date + 2",
+    ],
+)
+def test_a_model_that_may_read_days_after_its_own_is_refused(condition: str) -> None:
+    """In its night they are not there yet; when the day is run again they are, and its lists would be others."""
+    with pytest.raises(PipelineError, match=r"x\.sql: may read days of staging\.product_daily after the log day"):
+        look_back(DAYS + condition, "x.sql")
 
 
 RANKED = "SELECT place.n AS rank, place.n <= 3 AS is_first FROM place JOIN pg_temp.top_ctr ON true "

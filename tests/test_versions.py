@@ -158,6 +158,21 @@ def test_lists_that_lost_rows_are_not_given_as_empty_and_the_next_night_brings_t
     )
 
 
+def test_a_list_that_lost_its_last_entries_is_not_given_as_a_shorter_one(published: Night, tmp_path: Path) -> None:
+    """Its ranks have no gap: it is told by how many products its change since the day before was counted of."""
+    published.run()
+    paths = ["/recommendations/BOLT/TopCTR", "/recommendations/BOLT/top-ctr?limit=3", "/history/BOLT"]
+    others = ["/recommendations/ACME/TopCTR", "/recommendations/BOLT/TopProduct", "/history/ACME"]
+    lost = "DELETE FROM marts.recommendations WHERE date = %s AND model = 'TopCTR' AND advertiser_id = 'BOLT' AND "
+    with instances(published.warehouse.url("recommendations_api"), tmp_path, names="a") as (http,):
+        whole = {path: http.get(path).json() for path in (*paths, *others)}
+        published.warehouse.rows(f"{lost} rank > 19", DAY)
+        assert [http.get(path).status_code for path in paths] == [503] * 3
+        assert {path: http.get(path).json() for path in others} == {path: whole[path] for path in others}
+        published.publish()
+        assert {path: http.get(path).json() for path in whole} == whole
+
+
 def lease(warehouse: Warehouse) -> tuple[bool, int]:
     ((granted, version),) = warehouse.rows("SELECT granted, version FROM marts.lease()", role="recommendations_api")
     return granted, version

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from conftest import DAY, MODELS, Night, ordinary_logs
 
-from elt import sql, steps, warehouse, withdrawals
+from elt import following, sql, steps, warehouse, withdrawals
 from elt.errors import PipelineError, Withdrawn
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -105,6 +105,28 @@ def test_a_day_that_was_loaded_anew_comes_back_as_readers_saw_it_or_not_at_all(n
     with pytest.raises(PipelineError, match=rf"loaded anew \(test, .*UTC\)(?s:.*)rebuild --from {DAY} --to {DAY}"):
         restore(night)
     assert seen(night) == without
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_day_that_is_loaded_while_it_is_restored_stays_withdrawn(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded and ranked between the look at what was loaded and the publication."""
+    run_both(night)
+    withdraw(night)
+    without = seen(night)
+    rank_again = following.rank_again
+
+    def loaded_meanwhile(*arguments: Any) -> None:
+        rank_again(*arguments)
+        night.deliver(*ordinary_logs(shift=5))
+        night.load()
+        night.rank()
+
+    monkeypatch.setattr(following, "rank_again", loaded_meanwhile)
+    with pytest.raises(PipelineError, match=rf"{DAY} was loaded anew \(test, "):
+        restore(night)
+    assert seen(night) == without
+    with pytest.raises(Withdrawn):
+        night.publish()
 
 
 @contextmanager

@@ -46,9 +46,14 @@ lost AS (
         ON
             published.date = lists.date
             AND published.model = lists.model
+    LEFT JOIN marts.list_changes
+        ON
+            published.date = list_changes.date
+            AND published.model = list_changes.model
+            AND list_changes.advertiser_id = %(advertiser_id)s::text
     WHERE
         CASE
-            WHEN lists.count > 0 THEN lists.count < lists.last_rank
+            WHEN lists.count > 0 THEN lists.count < greatest(lists.last_rank, list_changes.products)
             ELSE published.row_count > (
                 SELECT count(*)
                 FROM marts.recommendations AS entries

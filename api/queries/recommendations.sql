@@ -3,8 +3,9 @@
 -- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day;
 -- limits, how many entries at most, NULL for all: one element each a request.
 -- `lasting`: of a past day that was never published again.
--- `body` is NULL where rows of the list are lost: it has a gap, or it is empty and its model has fewer entries on the
--- day than were published. These are counted for an empty list only.
+-- `body` is NULL where rows of the list are lost: it has a gap, fewer products than its change since the day before was
+-- counted of, or it is empty and its model has fewer entries on the day than were published. These are counted for an
+-- empty list only.
 WITH newest AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
@@ -52,7 +53,7 @@ lists AS (
         requests.most,
         requests.is_dated AND published.is_final AS lasting,
         rows_of_list.products,
-        rows_of_list.last_rank,
+        greatest(rows_of_list.last_rank, list_changes.products) AS published_products,
         rows_of_list.entries
     FROM requests
     INNER JOIN published
@@ -63,6 +64,11 @@ lists AS (
         ON
             requests.date = active_advertisers.date
             AND requests.advertiser_id = active_advertisers.advertiser_id
+    LEFT JOIN marts.list_changes
+        ON
+            published.date = list_changes.date
+            AND published.model = list_changes.model
+            AND requests.advertiser_id = list_changes.advertiser_id
     CROSS JOIN LATERAL (
         SELECT
             count(*) AS products,
@@ -83,7 +89,7 @@ lists AS (
 SELECT
     lists.place,
     CASE
-        WHEN lists.products < lists.last_rank THEN NULL
+        WHEN lists.products < lists.published_products THEN NULL
         WHEN
             lists.products = 0
             AND lists.row_count > (
