@@ -19,6 +19,9 @@ WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock, exp
 COMPARES = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
 """How a list is cut; `rank = 1` rather takes the newest of something, unless it is the rank that the model selects."""
 
+MIRRORED = {exp.EQ: exp.EQ, exp.GTE: exp.LTE, exp.GT: exp.LT, exp.LTE: exp.GTE, exp.LT: exp.GT}
+"""A comparison with its sides changed."""
+
 DAY = "the log day"
 """What stands for the parameter while a query is read."""
 
@@ -114,7 +117,8 @@ def _is_of_the_warehouse(table: exp.Table, ctes: set[str]) -> bool:
 def _days(table: exp.Table, file: str) -> int:
     """How many days before the log day are read of the table."""
     bounds = [_bounds(condition, table) for condition in _conditions(table)]
-    first, last = ([bound for bound in side if bound is not None] for side in list(zip(*bounds, strict=True)) or ((), ()))
+    first = [days for days, _ in bounds if days is not None]
+    last = [days for _, days in bounds if days is not None]
     read = ".".join(part.sql("postgres") for part in (table.args.get("db"), table.this) if part)
     say = f"say it where the table is read, as {SPELLING} (N at most {FARTHEST})"
     if not first:
@@ -156,15 +160,17 @@ def _bounds(condition: exp.Expr, table: exp.Table) -> tuple[int | None, int | No
     read."""
     match condition:
         case exp.EQ() | exp.GTE() | exp.GT() | exp.LTE() | exp.LT():
-            bounded, day = condition.left, condition.right
-            from_below, from_above = (exp.GTE, exp.GT), (exp.LTE, exp.LT)
-            if not _is_date(bounded, table):
-                bounded, day, from_below, from_above = day, bounded, from_above, from_below
-            days = _days_before(day) if _is_date(bounded, table) else None
-            if days is None or isinstance(condition, from_below):
+            if _is_date(condition.left, table):
+                kind: type[exp.Expr] = type(condition)
+                day = condition.right
+            elif _is_date(condition.right, table):
+                kind, day = MIRRORED[type(condition)], condition.left
+            else:
+                return None, None
+            days = _days_before(day)
+            if days is None or kind in (exp.GTE, exp.GT):
                 return days, None
-            days_at_least = days + isinstance(condition, exp.GT | exp.LT)
-            return None if isinstance(condition, from_above) else days, days_at_least
+            return (days, days) if kind is exp.EQ else (None, days + (kind is exp.LT))
         case exp.Between() if _is_date(condition.this, table) and not condition.args.get("symmetric"):
             return _days_before(condition.args["low"]), _days_before(condition.args["high"])
         case exp.In() if _is_date(condition.this, table) and condition.expressions:

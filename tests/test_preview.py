@@ -100,7 +100,10 @@ def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
         ),
         (FEWEST.replace("SELECT\n", "SELEC\n", 1), "can not be read: Invalid expression"),
         (FEWEST.replace("product_daily.clicks ASC", "product_daily.klicks ASC"), "klicks does not exist"),
-        (FEWEST.replace("date = %(ds)s::date", "date BETWEEN %(ds)s::date - 31 AND %(ds)s::date"), "looks back 31 days"),
+        (
+            FEWEST.replace("date = %(ds)s::date", "date BETWEEN %(ds)s::date - 31 AND %(ds)s::date"),
+            "looks back 31 days",
+        ),
         (
             FEWEST.replace("row_number() OVER", "rank() OVER").replace(", product_daily.product_id ASC", ""),
             "a_rank_is_given_once",

@@ -108,7 +108,9 @@ def test_a_day_that_was_loaded_anew_comes_back_as_readers_saw_it_or_not_at_all(n
 
 
 @pytest.mark.usefixtures("nobody_reads")
-def test_a_day_that_is_loaded_while_it_is_restored_stays_withdrawn(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_that_is_loaded_while_it_is_restored_stays_withdrawn(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Loaded and ranked between the look at what was loaded and the publication."""
     run_both(night)
     withdraw(night)
