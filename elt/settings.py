@@ -20,6 +20,8 @@ DAY = re.compile(r"\{ds(?:(_nodash)|:((?:[^{}%]*%-?[YymdjU])+[^{}%]*))?\}")
 
 def _of_a_day(uri: str) -> str:
     """Refuses what only looks like a URI: nobody would find an object there, and it would be waited for all night."""
+    if not re.match(r"\s*s3:", uri, re.IGNORECASE):
+        raise ValueError("it is no s3://BUCKET/KEY; it may be a secret in the wrong place, so it is not shown")
     for placeholder in re.findall(r"\{+[^{}]*\}*|\}", uri):
         if not DAY.fullmatch(placeholder):
             raise ValueError(f"{placeholder!r} means nothing here; the day is {{ds}}, {{ds_nodash}} or {{ds:%Y/%m/%d}}")

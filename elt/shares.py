@@ -40,11 +40,12 @@ def share_out(objects: Sequence[SourceObject], sessions: int) -> list[list[Sourc
     """The objects in so many lists of about equal bytes, or as many as there are objects: the largest first, each to
     whom has least."""
     shares: list[list[SourceObject]] = [[] for _ in range(min(sessions, len(objects)))]
-    least = [(0, place) for place in range(len(shares))]
+    # Bytes, then objects: of those without a byte each share gets some, too.
+    least = [(0, 0, place) for place in range(len(shares))]
     for item in sorted(objects, key=lambda item: -item.size):
-        size, place = least[0]
+        size, number, place = least[0]
         shares[place].append(item)
-        heapq.heapreplace(least, (size + item.size, place))
+        heapq.heapreplace(least, (size + item.size, number + 1, place))
     return shares
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import DAY, MODELS, Night, Warehouse, ordinary_logs
 from oracle import top_ctr, top_product
 
-from api.database import Connection, Database, Unavailable, _ready
+from api.database import PARAMETERS, Connection, Database, Unavailable, _ready
 from api.settings import Settings
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -497,7 +497,7 @@ async def plan_of(warehouse: Warehouse, query: str, params: dict[str, Any]) -> s
     assert conn
     cursor = conn.cursor()
     marks = ", ".join(["%s"] * len(params))
-    cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", list(params.values()))
+    cursor.execute(f"EXPLAIN EXECUTE {query} ({marks})", [params[name] for name in PARAMETERS[query]])
     await _ready(conn)
     plan = "\n".join(line for (line,) in cursor.fetchall())
     conn.close()

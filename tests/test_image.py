@@ -85,8 +85,10 @@ def serving(delivered: Night, front: tuple[TlsFront, Path]) -> Iterator[tuple[su
     server, ca = front
     ca.chmod(0o644)
     ca.parent.chmod(0o755)
-    properties = cloud.template()["Resources"]["ApiOnExpress"]["Properties"]["PrimaryContainer"]
+    template = cloud.template()
+    properties = template["Resources"]["ApiOnExpress"]["Properties"]["PrimaryContainer"]
     env = {item["Name"]: item["Value"] for item in properties["Environment"]}
+    env["API_ACCESS"] = template["Parameters"][env["API_ACCESS"]["Ref"]]["Default"]
     assert env["DATABASE_URL"] == "postgresql:///recommendations"
     password = delivered.warehouse.postgres.password
     here = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), **{s["Name"]: password for s in properties["Secrets"]}}

@@ -194,7 +194,7 @@ def test_settings_do_not_show_the_password_however_they_are_printed(monkeypatch:
         monkeypatch.setenv(name.upper(), value)
     monkeypatch.setenv("ADS_VIEWS_URI", "http://hunter2")
     monkeypatch.setenv("DATABASE_URL", url)
-    with pytest.raises(PipelineError, match="ADS_VIEWS_URI: String should match") as wrong:
+    with pytest.raises(PipelineError, match="ADS_VIEWS_URI: it is no s3://BUCKET/KEY") as wrong:
         load_settings()
     assert "hunter2" not in str(wrong.value)
 
