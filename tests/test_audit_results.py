@@ -9,7 +9,7 @@ from conftest import DAY, Night, ordinary_logs
 from elt import sql
 from elt.errors import NotYet, PipelineError
 
-pytestmark = pytest.mark.usefixtures("nobody_reads")
+pytestmark = [pytest.mark.usefixtures("nobody_reads"), pytest.mark.model_blind]
 
 FOUND = "SELECT kind, audit, broken_rows, first_row, run_id FROM marts.audit_results WHERE date = %s ORDER BY 1, 2"
 

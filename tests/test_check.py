@@ -15,6 +15,8 @@ from elt.settings import PROJECT
 from local.airflow import free_port
 from local.postgres import MASTER
 
+pytestmark = pytest.mark.model_blind
+
 
 def check(night: Night, s3_url: str, **changed: str) -> tuple[int, list[str]]:
     """Exit status, and the lines that say what is wrong."""

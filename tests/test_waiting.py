@@ -18,6 +18,8 @@ from elt import sql, warehouse
 from elt.errors import NotYet
 from local.postgres import MASTER
 
+pytestmark = pytest.mark.model_blind
+
 ALONE, SHARED = "ExclusiveLock", "ShareLock"
 READERS_LEASE = "SELECT pg_advisory_xact_lock_shared(24256, 1)"
 """As marts.lease takes it, for as long as the transaction is open."""
