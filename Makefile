@@ -24,7 +24,7 @@ test-15: setup ## The tests of the database on PostgreSQL 15, the oldest support
 # (test_contributor) begins early.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views rebuild memory versions trouble waiting pooler,tests/test_$(of).py)
+DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views versions trouble pooler,tests/test_$(of).py)
 
 chaos: setup ## The long form of the tests that break things: about 17 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
