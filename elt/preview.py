@@ -38,7 +38,7 @@ def preview(
         found = {day: _of_day(cursor, day, model, name, refused, say) for day in days}
         warehouse.run(cursor, "queries/preview", ds=None)
         ((total,),) = cursor.fetchall()
-        warehouse.run(cursor, "queries/preview_changes", ds=days[-1], **name)
+        warehouse.run(cursor, "queries/preview_changes", ds=days[-1])
         changes = [change for (change,) in cursor.fetchall()]
         conn.rollback()
     return {

@@ -3,21 +3,24 @@
 -- Source: models.candidates, marts.recommendations, staging.product_daily of the day after.
 -- Parameters: ds, the log day; preview, the name under which the candidates are; against, the published model.
 --
--- change: 1 - average overlap, as in sql/marts/list_changes.sql. new_e and old_e: clicks that as many impressions of
--- products not listed would have had, as in sql/marts/advertiser_evaluation.sql; null: there is nothing to compare.
+-- change: 1 - average overlap, as in sql/marts/list_changes.sql. comes and goes: what only one of the lists names, by
+-- rank. new_e and old_e: clicks that as many impressions of products not listed would have had, as in
+-- sql/marts/advertiser_evaluation.sql; null: there is nothing to compare.
 CREATE TEMPORARY TABLE IF NOT EXISTS previewed (
     date date,
     advertiser_id text COLLATE "C",
     common bigint,
     longer bigint,
     change numeric,
+    comes text[],
+    goes text[],
     new_c numeric,
     new_e numeric,
     old_c numeric,
     old_e numeric
 );
 
-INSERT INTO pg_temp.previewed (date, advertiser_id, common, longer, change, new_c, new_e, old_c, old_e)
+INSERT INTO pg_temp.previewed (date, advertiser_id, common, longer, change, comes, goes, new_c, new_e, old_c, old_e)
 WITH listed AS (
     SELECT
         candidates.advertiser_id,
@@ -57,6 +60,7 @@ WITH listed AS (
 products AS (
     SELECT
         listed.advertiser_id,
+        listed.product_id,
         max(listed.new_rank) AS new_rank,
         max(listed.old_rank) AS old_rank,
         sum(listed.impressions) AS impressions,
@@ -72,6 +76,10 @@ sums AS (
         greatest(count(products.new_rank), count(products.old_rank)) AS longer,
         array_agg(greatest(products.new_rank, products.old_rank))
         FILTER (WHERE products.new_rank + products.old_rank > 0) AS met_at,
+        array_agg(products.product_id ORDER BY products.new_rank)
+        FILTER (WHERE products.new_rank > 0 AND products.old_rank IS NULL) AS comes,
+        array_agg(products.product_id ORDER BY products.old_rank)
+        FILTER (WHERE products.old_rank > 0 AND products.new_rank IS NULL) AS goes,
         sum(products.impressions) AS i,
         sum(products.clicks) AS c,
         nullif(sum(products.impressions) FILTER (WHERE products.new_rank > 0), 0) AS new_i,
@@ -88,6 +96,8 @@ SELECT
     sums.common,
     sums.longer,
     1 - coalesce(overlap.shares, 0) / sums.longer AS change,
+    sums.comes,
+    sums.goes,
     sums.new_c,
     sums.new_i * (sums.c - sums.new_c) / nullif(sums.i - sums.new_i, 0) AS new_e,
     sums.old_c,
