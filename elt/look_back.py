@@ -2,6 +2,7 @@
 told wrong."""
 
 import re
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -28,6 +29,7 @@ DAY = "the log day"
 SPELLING = "date = %(ds)s::date, or date BETWEEN %(ds)s::date - N AND %(ds)s::date"
 
 
+@lru_cache(64)
 def look_back(query: str, file: str) -> int:
     """How many days before the log day the query reads: 0 for a model of the day.
 
@@ -38,7 +40,6 @@ def look_back(query: str, file: str) -> int:
     back; so does a function of the warehouse, which may read anything.
     """
     statement = one_select(query, file)
-    normalize_identifiers(statement, dialect="postgres")
     for called in statement.find_all(exp.Dot):
         if isinstance(called.expression, exp.Func) and called.this.name != "pg_catalog":
             raise PipelineError(f"{file}: it can not be told what the function {called.sql('postgres')} reads")
@@ -57,7 +58,6 @@ def cut(query: str, file: str) -> str | None:
     `one_select` does.
     """
     statement = one_select(query, file)
-    normalize_identifiers(statement, dialect="postgres")
     ranks = {"rank", *(made.this.name for made in statement.find_all(exp.Alias) if made.alias == "rank")}
     for compared in statement.find_all(*COMPARES):
         clause, select = compared.find_ancestor(exp.Where, exp.Join, exp.Select), compared.find_ancestor(exp.Select)
@@ -85,8 +85,10 @@ def cut(query: str, file: str) -> str | None:
     return None
 
 
+@lru_cache(64)
 def one_select(query: str, file: str) -> exp.Query:
-    """The query, parsed. A second statement would run with the rights of the run, a COMMIT would end its transaction.
+    """The query, parsed once: nobody changes what it is. A second statement would run with the rights of the run, a
+    COMMIT would end its transaction.
 
     Raises PipelineError that names the file when it is not one SELECT that only reads.
     """
@@ -99,6 +101,7 @@ def one_select(query: str, file: str) -> exp.Query:
     found = [statement for statement in statements if statement is not None]
     match found:
         case [exp.Query() as statement] if not statement.find(*WRITES):
+            normalize_identifiers(statement, dialect="postgres")
             return statement
     told = "; ".join(" ".join(statement.sql("postgres", comments=False).split())[:60] for statement in found)
     raise PipelineError(f"{file}: a model is one SELECT that only reads, not: {told}")

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
@@ -291,6 +291,7 @@ PARSING = Lock()
 """In two threads at once CPython 3.11 can fail ("AST constructor recursion depth mismatch", python/cpython#106905)."""
 
 
+@lru_cache(8)
 def _without_docstrings(text: str) -> str:
     """Python without its comments and docstrings."""
     with PARSING:

@@ -48,7 +48,8 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=30) as http:
-            while not self._stop_asked.is_set():
+            # Not without a pause: the others need the machine, too.
+            while not self._stop_asked.wait(0.002):
                 for advertiser in self.advertisers:
                     answer = http.get(f"/history/{advertiser}")
                     self.statuses[answer.status_code] += 1

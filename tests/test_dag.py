@@ -27,7 +27,7 @@ import psutil
 import psycopg2
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, ordinary_logs
+from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, copy_database, ordinary_logs
 
 from elt import notices, sql, steps
 from elt.errors import NotYet, PipelineError
@@ -35,7 +35,7 @@ from elt.settings import PROJECT, Settings
 from elt.warehouse import lock_day, lock_model
 from local import airflow
 from local.api import serve
-from local.postgres import MASTER
+from local.postgres import MASTER, Postgres
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +161,23 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
         run_step(steps.filter_events, s3=delivered.s3, run_id="test")
 
 
+@pytest.fixture(scope="module")
+def metadata(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with Airflow's schema, for copies: `airflow db migrate` takes longer than most tests."""
+    postgres.provision("airflow")
+    url = postgres.url(MASTER, "airflow")
+    done = run_airflow(airflow.environment(tmp_path_factory.mktemp("airflow"), url, 0), "db", "migrate")
+    assert done.returncode == 0, done.stderr
+    return "airflow"
+
+
 @pytest.fixture
-def environment(night: Night, s3_url: str, tmp_path: Path) -> dict[str, str]:
+def environment(night: Night, metadata: str, s3_url: str, tmp_path: Path) -> dict[str, str]:
     """What Airflow's processes are told: the contract's variables, the embedded services, metadata of their own."""
-    postgres, metadata = night.warehouse.postgres, f"{night.warehouse.name}_airflow"
-    postgres.provision(metadata)
+    postgres, own = night.warehouse.postgres, f"{night.warehouse.name}_airflow"
+    copy_database(postgres, metadata, own)
     return night.environment(s3_url) | airflow.environment(
-        tmp_path / "airflow", postgres.url(MASTER, metadata), airflow.free_port()
+        tmp_path / "airflow", postgres.url(MASTER, own), airflow.free_port()
     )
 
 
@@ -180,13 +190,6 @@ def run_airflow(env: dict[str, str], *arguments: str, timeout: float | None = No
         check=False,
         timeout=timeout,
     )
-
-
-@pytest.fixture
-def migrated(environment: dict[str, str]) -> dict[str, str]:
-    done = run_airflow(environment, "db", "migrate")
-    assert done.returncode == 0, done.stderr
-    return environment
 
 
 NEW_MODEL = """\
@@ -211,8 +214,9 @@ WHERE ranked.rank <= 20;
 """
 
 
+@pytest.mark.model_blind
 def test_a_model_file_dropped_in_is_built_published_and_served(
-    delivered: Night, migrated: dict[str, str], tmp_path: Path
+    delivered: Night, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """By `airflow dags test`, on a copy of the project with one more file and no other change."""
     copy = tmp_path / "project"
@@ -220,7 +224,7 @@ def test_a_model_file_dropped_in_is_built_published_and_served(
         shutil.copytree(PROJECT / part, copy / part)
     shutil.copy(PROJECT / "VERSION", copy)
     (copy / "sql" / "models" / "clicked_today.sql").write_text(NEW_MODEL)
-    env = migrated | {"PYTHONPATH": str(copy), "AIRFLOW__CORE__DAGS_FOLDER": str(copy / "dags")}
+    env = environment | {"PYTHONPATH": str(copy), "AIRFLOW__CORE__DAGS_FOLDER": str(copy / "dags")}
 
     done = run_airflow(env, "dags", "test", "recommendations", DAY)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -279,6 +283,7 @@ def web_hook(status: int = 200) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         server.shutdown()
 
 
+@pytest.mark.model_blind
 def test_a_web_hook_that_fails_fails_nothing_and_its_url_stays_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,11 +311,11 @@ def test_a_web_hook_that_fails_fails_nothing_and_its_url_stays_secret(
 
 
 @pytest.mark.model_blind
-def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migrated: dict[str, str]) -> None:
+def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, environment: dict[str, str]) -> None:
     delivered.put("ads_views", "advertiser,product,type,date\n")
     with web_hook() as (url, received):
         told = {"NOTICE_WEBHOOK_URL": f"{url}/services/hush"}
-        done = run_airflow(migrated | told, "dags", "test", "recommendations", DAY)
+        done = run_airflow(environment | told, "dags", "test", "recommendations", DAY)
     assert done.returncode != 0
     ((path, body),) = received
     assert path == "/services/hush"
@@ -325,15 +330,15 @@ def test_a_failed_day_says_why_and_is_not_retried_in_vain(delivered: Night, migr
 
 @pytest.mark.model_blind
 def test_a_day_by_hand_is_run_whatever_its_year_and_one_without_logs_says_so_at_once(
-    delivered: Night, migrated: dict[str, str]
+    delivered: Night, environment: dict[str, str]
 ) -> None:
     delivered.deliver(*ordinary_logs("1999-12-31"))
-    done = run_airflow(migrated, "dags", "test", "recommendations", "1999-12-31")
+    done = run_airflow(environment, "dags", "test", "recommendations", "1999-12-31")
     assert done.returncode == 0, done.stdout[-3000:]
     assert delivered.warehouse.rows("SELECT DISTINCT date::text FROM marts.publications") == [("1999-12-31",)]
 
     began = time.monotonic()
-    done = run_airflow(migrated, "dags", "test", "recommendations", "1999-12-30", timeout=60)
+    done = run_airflow(environment, "dags", "test", "recommendations", "1999-12-30", timeout=60)
     assert done.returncode != 0
     assert "no line of 1999-12-30 yet in: " in done.stdout
     assert time.monotonic() - began < 50, "a scheduled run would try again after a minute"
@@ -379,6 +384,7 @@ def scheduled(night: Night, environment: dict[str, str], tmp_path: Path) -> Iter
         yield client, days
 
 
+@pytest.mark.model_blind
 def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
     scheduled: tuple[airflow.Client, list[str]], night: Night, warehouse: Warehouse, tmp_path: Path
 ) -> None:

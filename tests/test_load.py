@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from chaos import FaultyProxy
+from chaos import FaultyProxy, scale
 from conftest import DAY, MODELS, Night, as_csv, ordinary_logs, s3_client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -1038,7 +1038,8 @@ good = st.sampled_from(
 fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b",".join)), max_size=60)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.chaos
+@settings(max_examples=scale(10, 50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=fuzzed, end=st.sampled_from([b"\n", b""]))
 @example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"], end=b"\n")
 @example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"], end=b"\n")

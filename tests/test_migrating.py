@@ -21,6 +21,8 @@ from local.airflow import free_port
 from local.api import serve
 from local.postgres import MASTER, Postgres
 
+pytestmark = pytest.mark.model_blind
+
 MORE = (
     "-- More.\nALTER TABLE marts.recommendations ADD COLUMN more integer;\nCREATE TABLE marts.much_more (n integer);\n"
 )
@@ -43,7 +45,6 @@ def until(good: Callable[[], object]) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.model_blind
 def test_the_api_answers_throughout_a_migration_that_waits_for_an_open_query(
     delivered: Night, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

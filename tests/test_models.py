@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
+from chaos import scale
 from conftest import DAY, Night, Warehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,7 +69,9 @@ def nights(draw):
     return sorted(active), views, ads
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.chaos
+@pytest.mark.model_blind
+@settings(max_examples=scale(10, 50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs=nights())
 def test_lists_are_what_plain_python_ranks(night: Night, logs) -> None:
     active, views, ads = logs
@@ -101,8 +104,9 @@ def weeks(draw):
     return lists, counts
 
 
+@pytest.mark.chaos
 @pytest.mark.model_blind
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(week=weeks())
 def test_smoothed_rates_are_what_exact_fractions_give(warehouse: Warehouse, week) -> None:
     """On counts as FiltrarDatos leaves them: days missing, advertisers not always active, clicks above impressions."""
@@ -135,8 +139,9 @@ def months(draw):
     return lists, events
 
 
+@pytest.mark.chaos
 @pytest.mark.model_blind
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale(40, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(month=months())
 def test_decayed_rates_and_what_is_recommended_are_what_plain_python_gives(warehouse: Warehouse, month) -> None:
     """Of every product, also below the 20th. Double precision against exact fractions: what is closer may swap."""
@@ -194,6 +199,7 @@ def rows(warehouse: Warehouse, name: str, lists: dict, events: dict) -> list[dic
     return sorted(found, key=lambda row: (row["advertiser_id"].encode(), row["rank"]))
 
 
+@pytest.mark.model_blind
 def test_products_that_differ_no_more_than_by_chance_have_the_mean_and_the_order_of_their_clicks(night: Night) -> None:
     """Full shrinkage: 10 products with 10 impressions and 1 click each but for two, less spread than chance makes."""
     clicks = {f"p{n}": 1 for n in range(10)} | {"p7": 2, "p3": 0}
@@ -207,6 +213,7 @@ def test_products_that_differ_no_more_than_by_chance_have_the_mean_and_the_order
     assert night.warehouse.rows("SELECT DISTINCT strength, advertiser_ctr FROM marts.smoothed_ctr") == [(None, 0.1)]
 
 
+@pytest.mark.model_blind
 def test_a_lucky_click_does_not_beat_a_week_of_good_ones(night: Night) -> None:
     """What TopCTR gets wrong: one click in two impressions, against 4 % of a thousand; the others have 2 %."""
     lines = {"good": (1_000, 40), "lucky": (2, 1)} | {f"p{n}": (1_000, 20) for n in range(10)}
@@ -218,6 +225,7 @@ def test_a_lucky_click_does_not_beat_a_week_of_good_ones(night: Night) -> None:
     assert [row[2] for row in night.smoothed_ctr()][:2] == ["good", "lucky"]
 
 
+@pytest.mark.model_blind
 def test_a_product_that_was_shown_earlier_in_the_week_is_ranked_and_an_inactive_advertiser_is_not(night: Night) -> None:
     night.deliver(
         ["ACME", "BOLT"],
@@ -249,6 +257,7 @@ def test_a_model_reads_as_far_back_as_it_says(warehouse: Warehouse) -> None:
         assert read == list(range(model.looks_back + 1)), model
 
 
+@pytest.mark.model_blind
 def test_a_tie_at_rank_20_is_cut_by_product_id_in_byte_order(night: Night) -> None:
     products = [f"p{n:02}" for n in range(19)] + ["Zz", "a0", "aa", "ä"]
     night.deliver(
@@ -262,6 +271,7 @@ def test_a_tie_at_rank_20_is_cut_by_product_id_in_byte_order(night: Night) -> No
     assert [row[2] for row in night.top_ctr()] == expected
 
 
+@pytest.mark.model_blind
 def test_products_without_an_impression_have_no_rate(night: Night) -> None:
     night.deliver(
         ["ACME"],

@@ -49,6 +49,7 @@ def everything(night: Night) -> list[Any]:
     return [night.warehouse.rows(f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables]
 
 
+@pytest.mark.model_blind
 def test_a_preview_says_how_lists_would_differ_and_what_became_of_them_and_publishes_nothing(
     published: Night, s3_url: str, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_preview_of_a_published_model_changes_nothing(published: Night) -> Non
         preview.preview(model.file, "Recommended", long_ago, long_ago, published.warehouse.connect, lambda line: None)
 
 
+@pytest.mark.model_blind
 def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
     published: Night, s3_url: str, tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
     assert (backwards.returncode, f"--from {DAYS[1]} is after --to {DAYS[0]}" in backwards.stderr) == (2, True)
 
 
+@pytest.mark.model_blind
 def test_what_the_audits_of_a_night_would_refuse_is_said(published: Night, s3_url: str, tmp_path: Path) -> None:
     file = tmp_path / "fewest.sql"
     for text, said in (

@@ -69,6 +69,7 @@ def test_the_file_of_a_model_on_s3_is_its_lists_in_order(delivered: Night) -> No
         assert found == [tuple(map(str, row)) for row in rows]
 
 
+@pytest.mark.model_blind
 def test_the_file_of_a_model_is_in_order_however_the_model_selects(delivered: Night, tmp_path: Path) -> None:
     (tmp_path / "backwards.sql").write_text(
         "-- Backwards: x\nSELECT a AS advertiser_id, 21 - n AS rank, 'p' || n AS product_id, n AS score "
@@ -91,6 +92,7 @@ def test_a_redelivered_day_replaces_the_old_lists(delivered: Night) -> None:
     assert len(delivered.top_product()) == 40
 
 
+@pytest.mark.model_blind
 def test_an_advertiser_that_turned_inactive_loses_its_lists(delivered: Night) -> None:
     delivered.run()
     delivered.put("advertiser_ids", "advertiser_id\nACME\n")
@@ -233,6 +235,7 @@ def three_days(night: Night) -> list[str]:
     return days
 
 
+@pytest.mark.model_blind
 def test_a_day_is_run_again_though_a_model_is_missing_on_the_day_after_it(night: Night) -> None:
     days = three_days(night)
     for day, models in zip(days, (sql.models(), OTHERS, sql.models()), strict=True):
@@ -243,6 +246,7 @@ def test_a_day_is_run_again_though_a_model_is_missing_on_the_day_after_it(night:
     assert night.warehouse.rows(CHANGES) == before
 
 
+@pytest.mark.model_blind
 def test_the_next_lists_of_a_model_are_compared_with_a_day_that_is_published_between(night: Night) -> None:
     """In whatever order the days come, and whichever models a day after them lacks, the figures are the same."""
     days = three_days(night)
@@ -261,6 +265,7 @@ def test_the_next_lists_of_a_model_are_compared_with_a_day_that_is_published_bet
         assert published(*order) == in_order, order
 
 
+@pytest.mark.model_blind
 def test_the_week_of_a_model_follows_a_day_that_is_published_late_however_long_ago(night: Night) -> None:
     """The model's next day is more than 7 published days later: its change, and its week, are against the late day."""
     days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(12)]
@@ -278,6 +283,7 @@ def test_the_week_of_a_model_follows_a_day_that_is_published_late_however_long_a
     assert len([row for row in night.warehouse.rows(variation, days[-1]) if "TopProduct" in row[0]]) == 2
 
 
+@pytest.mark.model_blind
 def test_rows_that_were_lost_from_the_published_lists_are_mended_by_the_next_run(delivered: Night) -> None:
     delivered.run()
     before = everything(delivered)
@@ -335,6 +341,7 @@ def test_a_log_delivered_again_with_the_same_events_changes_what_is_said_of_the_
         assert now[2] > published_at
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(
     ("change", "audit"),
     [
@@ -364,6 +371,7 @@ def test_an_audit_stops_the_publication_and_readers_keep_what_they_had(
     assert len(delivered.top_ctr()) == 40
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(
     "change",
     [
@@ -384,6 +392,7 @@ def test_the_audit_would_see_what_the_tables_constraints_keep_away(delivered: Ni
             warehouse.audit(cursor, "publication", ds=DAY, run_id="test", models=MODELS)
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(("days", "holds"), [(30, True), (31, False)])
 def test_a_product_was_seen_on_the_day_or_in_the_30_days_before_it(delivered: Night, days: int, holds: bool) -> None:
     delivered.load()
@@ -412,11 +421,13 @@ def test_models_built_from_another_load_are_not_published_together(delivered: Ni
     assert delivered.publish() == MODELS
 
 
+@pytest.mark.model_blind
 def test_a_day_that_is_not_loaded_is_not_ranked(delivered: Night) -> None:
     with pytest.raises(PipelineError, match=f"{MODELS[0]}: 2024-11-20 is not loaded; FiltrarDatos loads it"):
         delivered.rank()
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -482,6 +493,7 @@ def test_a_mistake_in_a_model_names_the_file(delivered: Night, tmp_path, text: s
     assert delivered.warehouse.rows("TABLE models.builds") == []
 
 
+@pytest.mark.model_blind
 def test_what_is_recorded_of_a_model_is_what_ranked_though_its_file_is_changed_meanwhile(
     delivered: Night, tmp_path, monkeypatch
 ) -> None:
@@ -503,6 +515,7 @@ def test_what_is_recorded_of_a_model_is_what_ranked_though_its_file_is_changed_m
     assert version == model.version != sql.model(file).version
 
 
+@pytest.mark.model_blind
 def test_a_model_file_that_does_not_say_its_name_is_refused(tmp_path) -> None:
     (tmp_path / "my_model.sql").write_text("-- TheModel: x\nSELECT 1")
     with pytest.raises(PipelineError, match=r"my_model\.sql: the first line must be '-- Name: what the model is'"):
@@ -555,6 +568,7 @@ def three_to_catch_up_with(night: Night) -> list[str]:
     return days
 
 
+@pytest.mark.model_blind
 def test_a_later_day_that_is_refused_stops_neither_the_others_nor_what_comes_after(night: Night) -> None:
     """It can not be published again, for its events are no longer there: an audit sees it."""
     days = three_to_catch_up_with(night)
@@ -590,6 +604,7 @@ def test_a_model_that_does_not_look_back_is_not_ranked_again(delivered: Night) -
     assert sorted(name for name in after if after[name] != before[name]) == LOOKING_BACK
 
 
+@pytest.mark.model_blind
 def test_a_day_that_is_loaded_again_while_it_is_caught_up_with_is_left_to_who_loaded_it(
     delivered: Night, monkeypatch
 ) -> None:
@@ -612,6 +627,7 @@ def test_a_day_that_is_loaded_again_while_it_is_caught_up_with_is_left_to_who_lo
     assert {row[6] for row in delivered.smoothed_ctr()} == {2}
 
 
+@pytest.mark.model_blind
 def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(delivered: Night, monkeypatch) -> None:
     """After the later day was ranked again, before it was published again."""
     active, views, ads = ordinary_logs()
@@ -637,6 +653,7 @@ def test_a_run_that_is_killed_while_it_catches_up_is_taken_up_by_its_retry(deliv
     assert delivered.warehouse.rows("TABLE marts.outdated_lists") == []
 
 
+@pytest.mark.model_blind
 def test_a_retry_takes_up_what_is_ranked_again_up_to_30_days_later(night: Night) -> None:
     """30 days are as far as a model may look back: what lies later was not ranked again because of this day."""
     days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(32)]
@@ -661,6 +678,7 @@ def test_a_retry_takes_up_what_is_ranked_again_up_to_30_days_later(night: Night)
     assert night.warehouse.rows(query) == []
 
 
+@pytest.mark.model_blind
 def test_a_retry_leaves_what_is_ranked_again_of_earlier_days_to_the_runs_of_those(night: Night) -> None:
     """They do not look back on the retried day."""
     days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in range(3)]
@@ -687,6 +705,7 @@ def test_a_model_that_is_newer_than_the_day_is_ranked_too_when_the_day_is_caught
     assert len(delivered.top_product()) == 40
 
 
+@pytest.mark.model_blind
 def test_a_load_that_ends_while_a_model_ranks_is_not_taken_as_read(delivered: Night, monkeypatch) -> None:
     """What is ranked and what is recorded as read are of one moment."""
     active, views, ads = ordinary_logs()
@@ -749,6 +768,7 @@ def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night:
     assert kept() == after
 
 
+@pytest.mark.model_blind
 def test_what_is_as_old_as_the_settings_keep_is_still_kept(night: Night) -> None:
     """Each is tried one day short of its time, and at it."""
     night.change(max_rejected_share=1.0)
@@ -773,6 +793,7 @@ def test_what_is_as_old_as_the_settings_keep_is_still_kept(night: Night) -> None
     assert night.warehouse.rows(dates.format("marts.recommendations")) == [(kept,), (str(newest),)]
 
 
+@pytest.mark.model_blind
 def test_a_day_in_the_future_deletes_no_history(delivered: Night) -> None:
     """No run publishes one; an older release did, or somebody by hand."""
     delivered.run()
@@ -783,6 +804,7 @@ def test_a_day_in_the_future_deletes_no_history(delivered: Night) -> None:
     assert delivered.warehouse.rows("SELECT date::text FROM staging.loads") == [(DAY,)]
 
 
+@pytest.mark.model_blind
 def test_lines_of_a_day_that_was_never_loaded_are_kept_for_days_that_count_from_its_date(night: Night) -> None:
     """Every attempt failed, for too many of them."""
     today = datetime.now(UTC).date()
@@ -800,6 +822,7 @@ def test_lines_of_a_day_that_was_never_loaded_are_kept_for_days_that_count_from_
     ]
 
 
+@pytest.mark.model_blind
 def test_a_day_of_long_ago_that_is_loaded_again_is_kept_for_its_time_again(night: Night) -> None:
     for day in ("2024-09-01", DAY):
         night.deliver(*ordinary_logs(day))
@@ -836,6 +859,7 @@ def test_candidates_that_are_not_published_yet_outlive_their_time(delivered: Nig
     assert delivered.warehouse.rows("TABLE models.candidates") == [], "published: what they say is in marts"
 
 
+@pytest.mark.model_blind
 def test_a_run_does_not_delete_the_day_that_it_has_just_published(night: Night) -> None:
     """Published again from the load of long ago, by other SQL: it is not loaded anew."""
     for day in ("2024-09-01", DAY):
@@ -963,6 +987,7 @@ def test_they_are_whole_again_where_the_warehouse_was_restored_the_place_changed
     ]
 
 
+@pytest.mark.model_blind
 def test_s3_that_is_away_after_the_commit_takes_no_publication_back(delivered: Night) -> None:
     delivered.load()
     delivered.rank()
@@ -978,6 +1003,7 @@ def test_s3_that_is_away_after_the_commit_takes_no_publication_back(delivered: N
     assert files(delivered) == lists_of(delivered)
 
 
+@pytest.mark.model_blind
 def test_an_expired_day_that_somebody_works_on_stays_for_another_night(night: Night) -> None:
     for day in ("2024-09-01", DAY):
         night.deliver(*ordinary_logs(day))
@@ -992,6 +1018,7 @@ def test_an_expired_day_that_somebody_works_on_stays_for_another_night(night: Ni
     assert night.lists("2024-09-01") == ([], [], [])
 
 
+@pytest.mark.model_blind
 def test_a_lock_that_kept_a_later_day_from_being_published_again_is_told_and_left_to_the_retries(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
     assert f"{DAYS[3]}  loaded, ranked {PRODUCTS} products, published already" in reload.stdout
 
 
+@pytest.mark.model_blind
 def test_a_day_that_fails_is_named_and_does_not_stop_the_others(night: Night, s3_url: str) -> None:
     night.change(**{
         name: f"s3://{night.bucket}/{{ds}}/{log}"
@@ -88,6 +89,7 @@ def test_a_day_that_fails_is_named_and_does_not_stop_the_others(night: Night, s3
     }
 
 
+@pytest.mark.model_blind
 def test_wrong_arguments_are_refused(night: Night, s3_url: str) -> None:
     backwards = rebuild(night, s3_url, "--from", DAYS[1], "--to", DAYS[0])
     assert backwards.returncode == 2
@@ -99,6 +101,7 @@ def test_wrong_arguments_are_refused(night: Night, s3_url: str) -> None:
     assert "rebuild: environment: ADS_VIEWS_URI" in wrong.stderr
 
 
+@pytest.mark.model_blind
 def test_a_connection_that_is_lost_costs_one_day(night: Night) -> None:
     logs = [ordinary_logs(day, shift) for shift, day in enumerate(DAYS)]
     night.deliver(logs[0][0], [v for log in logs for v in log[1]], [a for log in logs for a in log[2]])

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from chaos import scale
 from conftest import DAY, MODELS, URIS, Night, Warehouse, ordinary_logs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -115,8 +116,10 @@ def close(expected: Any) -> Any:
 
 
 # Without shrinking: a smaller example is not worth the minutes that it takes to find.
+@pytest.mark.chaos
+@pytest.mark.model_blind
 @settings(
-    max_examples=8,
+    max_examples=scale(4, 16),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -126,6 +129,7 @@ def test_stats_are_what_plain_python_counts_in_the_lists(warehouse: Warehouse, d
     assert_stats(warehouse, days, limit)
 
 
+@pytest.mark.model_blind
 def test_a_week_is_7_published_days_of_many(warehouse: Warehouse) -> None:
     """One of the first is published once more at the end: all weeks that it is in follow, and no other."""
     chance = random.Random(1)
@@ -145,6 +149,7 @@ def assert_stats(warehouse: Warehouse, days: list[tuple[str, Published]], limit:
     check(warehouse, days, limit)
 
 
+@pytest.mark.model_blind
 def test_a_week_is_the_7_newest_of_the_days_that_are_published(warehouse: Warehouse) -> None:
     chance = random.Random(7)
     days = [str(date.fromisoformat(DAY) + timedelta(n)) for n in (0, 1, 2, 3, 5, 6, 8, 9, 10)]
@@ -225,6 +230,7 @@ def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_f
     assert (shown, clicked, expected, lift, share, meaningful) == (400, 90, 80.0, 1.125, 0.9, True)
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(("clicks", "meaningful"), [(10, True), (9, False)])
 def test_5_expected_counts_are_enough_to_mean_something(night: Night, clicks: int, meaningful: bool) -> None:
     """Half of the impressions are of the one product on the list: of 10 clicks it would have 5, were it average."""
@@ -240,6 +246,7 @@ def test_5_expected_counts_are_enough_to_mean_something(night: Night, clicks: in
         ) == [(clicks / 2, meaningful)], table
 
 
+@pytest.mark.model_blind
 def test_few_clicks_are_marked_as_meaning_nothing(night: Night) -> None:
     for day in (DAY, "2024-11-21"):
         ads = [("ACME", f"p{n}", "impression", day) for n in range(30) for _ in range(5)]
@@ -253,6 +260,7 @@ def test_few_clicks_are_marked_as_meaning_nothing(night: Night) -> None:
     ) == [(2, 0.667, False)]
 
 
+@pytest.mark.model_blind
 @pytest.mark.parametrize(("clicks", "meaningful"), [(10, True), (9, False)])
 def test_5_expected_clicks_are_enough_to_mean_something(night: Night, clicks: int, meaningful: bool) -> None:
     """The list was shown 200 times of 400: half of the clicks are expected on it, half elsewhere."""

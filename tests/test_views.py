@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from chaos import scale
 from conftest import DAY, Night, as_csv, ordinary_logs
 from oracle import AdEvent, View, smoothed_ctr, top_ctr, top_product
 from statistics_oracle import Published, change, events, headline, outcome
@@ -175,7 +176,9 @@ def product_daily(published: Iterable[str], loaded: dict[str, Delivery]) -> list
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.chaos
+@pytest.mark.model_blind
+@pytest.mark.parametrize("seed", range(scale(2, 10)))
 def test_the_views_say_what_plain_python_counts_in_what_was_delivered(night: Night, seed: int) -> None:
     """Days in any order, some twice with other logs, one that is loaded and never published."""
     chance = random.Random(seed)
@@ -235,6 +238,7 @@ def test_the_views_say_what_plain_python_counts_in_what_was_delivered(night: Nig
     assert [row[-1:] for row in found] == night.warehouse.rows(said, newest, list(FIGURES))
 
 
+@pytest.mark.model_blind
 def test_data_quality_says_where_every_line_of_every_object_went(delivered: Night) -> None:
     """Worked by hand. Of the ad events 3 are kept, 2 of another day, 1 of an inactive advertiser, 2 unreadable."""
     header, good = "advertiser_id,product_id,type,date", f"ACME,p,click,{DAY}"
