@@ -210,9 +210,7 @@ async def stats(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many advertisers each ranking names")] = 10,
 ) -> Response:
     """Advertisers, events, how much lists vary, how far models agree, and what became of the lists the day after."""
-    if (seen := may_see()) is None:
-        return await _answer(api.state.database.fetch("stats", limit=limit, date=date), date=date)
-    return await _answer(api.state.database.fetch("stats_of_some", limit=limit, date=date, seen=seen), date=date)
+    return await _answer(api.state.database.fetch("stats", limit=limit, date=date, seen=may_see()), date=date)
 
 
 @api.get(

@@ -1,7 +1,10 @@
 -- GET /stats: a published day, and the 7 published days that end with it, as JSON text.
--- Parameters: limit, how many advertisers each ranking names; date, or NULL for the newest published day.
--- No row when nothing is published, or not the date. Formulas: sql/marts/list_changes.sql, list_variation.sql,
--- model_agreement.sql, advertiser_evaluation.sql, evaluation.sql, daily.sql.
+-- Parameters: limit, how many advertisers each ranking names; date, or NULL for the newest published day; seen, the
+-- advertisers that the one who asks may see, or NULL for all. No row when nothing is published, or not the date.
+-- The lines of the logs and what became of all lists are not of some advertisers alone: for those, `lines` and
+-- `evaluation` are empty; GET /stats/{advertiser_id} says it of each.
+-- Formulas: sql/marts/list_changes.sql, list_variation.sql, model_agreement.sql, advertiser_evaluation.sql,
+-- evaluation.sql, daily.sql.
 WITH day AS (
     SELECT max(publications.date) AS date
     FROM marts.publications
@@ -22,27 +25,64 @@ week AS (
     LIMIT 7
 ),
 
+lists AS (
+    SELECT
+        recommendations.model,
+        recommendations.advertiser_id,
+        count(*) AS products
+    FROM published
+    INNER JOIN marts.recommendations
+        ON
+            published.date = recommendations.date
+            AND published.model = recommendations.model
+            AND recommendations.advertiser_id = any(%(seen)s::text[])
+    GROUP BY recommendations.model, recommendations.advertiser_id
+),
+
+with_lists AS (
+    SELECT
+        published.model,
+        published.advertiser_count AS any_products,
+        published.full_list_count AS all_products
+    FROM published
+    WHERE %(seen)s::text[] IS NULL
+    UNION ALL
+    SELECT
+        published.model,
+        count(lists.advertiser_id) AS any_products,
+        count(lists.advertiser_id) FILTER (WHERE lists.products = 20) AS all_products
+    FROM published
+    LEFT JOIN lists ON published.model = lists.model
+    WHERE %(seen)s::text[] IS NOT NULL
+    GROUP BY published.model
+),
+
 variation AS (
     SELECT
         published.model,
         coalesce(
             json_agg(
                 json_build_object(
-                    'advertiser_id', list_variation.advertiser_id,
-                    'replaced_share', list_variation.replaced_share,
-                    'rank_weighted_change', list_variation.rank_weighted_change,
-                    'days', list_variation.days
+                    'advertiser_id', most.advertiser_id,
+                    'replaced_share', most.replaced_share,
+                    'rank_weighted_change', most.rank_weighted_change,
+                    'days', most.days
                 )
-                ORDER BY list_variation.place
-            ) FILTER (WHERE list_variation.place IS NOT NULL),
+                ORDER BY most.place
+            ) FILTER (WHERE most.place IS NOT NULL),
             '[]'
         ) AS advertisers
     FROM published
-    LEFT JOIN marts.list_variation
-        ON
-            published.date = list_variation.date
-            AND published.model = list_variation.model
-            AND list_variation.place <= %(limit)s::integer
+    LEFT JOIN LATERAL (
+        SELECT list_variation.*
+        FROM marts.list_variation
+        WHERE
+            list_variation.date = published.date
+            AND list_variation.model = published.model
+            AND (%(seen)s::text[] IS NULL OR list_variation.advertiser_id = any(%(seen)s::text[]))
+        ORDER BY list_variation.place ASC
+        LIMIT %(limit)s::integer
+    ) AS most ON TRUE
     GROUP BY published.model
 ),
 
@@ -62,10 +102,34 @@ agreement AS (
             model_agreement.date = one.date
             AND model_agreement.model = one.model
             AND model_agreement.other_model = another.model
+            AND (%(seen)s::text[] IS NULL OR model_agreement.advertiser_id = any(%(seen)s::text[]))
         ORDER BY model_agreement.jaccard DESC, model_agreement.advertiser_id ASC
         LIMIT %(limit)s::integer
     ) AS most ON TRUE
     ORDER BY most.jaccard DESC, most.advertiser_id ASC, one.model ASC, another.model ASC
+),
+
+daily AS (
+    SELECT
+        daily.date,
+        daily.impressions,
+        daily.clicks,
+        daily.views
+    FROM week
+    INNER JOIN marts.daily ON week.date = daily.date
+    WHERE %(seen)s::text[] IS NULL
+    UNION ALL
+    SELECT
+        week.date,
+        sum(advertiser_daily.impressions) AS impressions,
+        sum(advertiser_daily.clicks) AS clicks,
+        sum(advertiser_daily.views) AS views
+    FROM week
+    INNER JOIN marts.advertiser_daily
+        ON
+            week.date = advertiser_daily.date
+            AND advertiser_daily.advertiser_id = any(%(seen)s::text[])
+    GROUP BY week.date
 ),
 
 totals AS (
@@ -76,7 +140,7 @@ totals AS (
         coalesce(sum(daily.clicks), 0) AS clicks,
         coalesce(sum(daily.views), 0) AS views
     FROM week
-    LEFT JOIN marts.daily ON week.date = daily.date
+    LEFT JOIN daily ON week.date = daily.date
 ),
 
 sources AS (
@@ -86,7 +150,9 @@ sources AS (
         sum((listed.source ->> 'rejected')::bigint) AS rejected
     FROM published
     CROSS JOIN LATERAL jsonb_array_elements(published.sources) AS listed (source)
-    WHERE published.model = (SELECT min(any_model.model) FROM published AS any_model)
+    WHERE
+        published.model = (SELECT min(any_model.model) FROM published AS any_model)
+        AND %(seen)s::text[] IS NULL
     GROUP BY listed.source ->> 'source'
 ),
 
@@ -120,6 +186,7 @@ evaluated AS (
         ) AS figures
     FROM day
     INNER JOIN marts.evaluation ON evaluation.date BETWEEN day.date - 7 AND day.date - 1
+    WHERE %(seen)s::text[] IS NULL
     GROUP BY evaluation.model
 ),
 
@@ -129,15 +196,17 @@ answer AS (
         (
             SELECT count(*)
             FROM marts.active_advertisers
-            WHERE active_advertisers.date = day.date
+            WHERE
+                active_advertisers.date = day.date
+                AND (%(seen)s::text[] IS NULL OR active_advertisers.advertiser_id = any(%(seen)s::text[]))
         ) AS advertisers,
         (
-            SELECT json_object_agg(published.model, published.advertiser_count ORDER BY published.model)
-            FROM published
+            SELECT json_object_agg(with_lists.model, with_lists.any_products ORDER BY with_lists.model)
+            FROM with_lists
         ) AS advertisers_with_lists,
         (
-            SELECT json_object_agg(published.model, published.full_list_count ORDER BY published.model)
-            FROM published
+            SELECT json_object_agg(with_lists.model, with_lists.all_products ORDER BY with_lists.model)
+            FROM with_lists
         ) AS advertisers_with_full_lists,
         (SELECT max(published.published_at) FROM published) AS published_at,
         (SELECT max(publications.date) FROM marts.publications) AS newest,
@@ -152,7 +221,7 @@ answer AS (
                                 'ctr', daily.clicks::double precision / nullif(daily.impressions, 0),
                                 'views', daily.views
                             )
-                        FROM marts.daily
+                        FROM daily
                         WHERE daily.date = day.date
                     ),
                     'week', json_build_object(
