@@ -164,6 +164,8 @@ def check(warehouse: Warehouse, days: list[tuple[str, Published]], limit: int) -
         published[day] = content
     for day in published:
         answer = ask(warehouse, "stats", date=day, limit=limit)
+        of_all = ask(warehouse, "stats", date=day, limit=limit, seen=list(ADVERTISERS))
+        assert of_all == {**answer, "lines": {}, "evaluation": {}}, "who may see every advertiser by name"
         answer.pop("published_at")
         assert answer == close(stats(published, day, limit))
         for after in ("", *ADVERTISERS):
