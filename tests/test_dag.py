@@ -517,13 +517,20 @@ def test_the_hook_opens_psycopg2_and_keeps_tls_settings(warehouse: Warehouse, mo
     from elt.settings import Settings
 
     url = warehouse.url("recommendations_pipeline").replace("postgresql://", "postgres://", 1)
-    monkeypatch.setenv("AIRFLOW_CONN_RECOMMENDATIONS_DB", url + "?sslmode=prefer&application_name=through-airflow")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_RECOMMENDATIONS_DB", url + "?sslmode=prefer&application_name=through-airflow&keepalives_idle=77"
+    )
     uris: dict[str, Any] = dict.fromkeys(URIS, "s3://b/k")
     conn = open_warehouse(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", **uris))()
     assert isinstance(conn, psycopg2.extensions.connection)
     parameters = conn.get_dsn_parameters()
     assert parameters["application_name"] == "through-airflow"
     assert parameters["sslmode"] == "prefer"
+    assert parameters["keepalives_idle"] == "77", "as the connection says"
+    assert {name: parameters[name] for name in ("connect_timeout", "tcp_user_timeout")} == {
+        "connect_timeout": "10",
+        "tcp_user_timeout": "60000",
+    }, "as all connections are opened that say nothing else"
     conn.close()
 
 

@@ -133,3 +133,19 @@ def test_the_day_stands_wherever_a_uri_says_so(environment: pytest.MonkeyPatch) 
     sources: dict[str, Any] = load_settings().sources(DAY)
     assert sources["ads_views"] == f"s3://bucket/{DAY}/ads-{DAY}.csv"
     assert sources["product_views"] == "s3://bucket/product_views_uri"
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_daily"),
+    [
+        ("s3://bucket/{ds}/log", True),
+        ("s3://bucket/{ds:%d}/log", True),
+        ("s3://bucket/{ds:%Y/%m}/log", False),
+        ("s3://bucket/log", False),
+    ],
+)
+def test_a_source_has_a_delivery_of_its_own_for_every_day_when_its_uri_tells_days_apart(
+    environment: pytest.MonkeyPatch, uri: str, is_daily: bool
+) -> None:
+    environment.setenv("ADS_VIEWS_URI", uri)
+    assert ("ads_views" in load_settings().daily()) is is_daily
