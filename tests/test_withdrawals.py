@@ -62,6 +62,7 @@ def newest(night: Night) -> str:
     return night.warehouse.rows("SELECT max(date)::text FROM marts.publications")[0][0]
 
 
+@pytest.mark.model_blind
 @pytest.mark.usefixtures("nobody_reads")
 def test_a_withdrawn_day_leaves_what_there_is_when_it_was_never_published(night: Night) -> None:
     """The first, one amid more days than a figure looks over, the newest; and back again, in another order."""
@@ -264,6 +265,7 @@ def test_no_run_that_began_before_and_none_of_another_day_brings_it_back(night: 
     assert newest(night) == BEFORE
 
 
+@pytest.mark.model_blind
 @pytest.mark.usefixtures("nobody_reads")
 def test_a_new_run_of_the_day_brings_it_back(night: Night, s3_url: str) -> None:
     run_both(night)
