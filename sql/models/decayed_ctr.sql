@@ -27,56 +27,58 @@
 -- Sums do not depend on their order, so a rerun has the same last digit: weights are whole thousandths, and whole
 -- numbers are added exactly in double precision up to 2^53 (nine billion impressions of a product); fractions are
 -- summed in billionths.
--- The row of an active advertiser, which has no product, is how the windows below know that it is active: a join would
--- be planned for one advertiser. Added to the counts, not to their sums: so that the planner hashes them, analysed or
--- not, and does not sort 12 million of them on disk.
-WITH events AS (
-    SELECT
-        product_daily.advertiser_id,
-        product_daily.product_id,
-        product_daily.clicks::double precision AS clicks,
-        product_daily.impressions::double precision AS impressions,
-        -- round(1000 * 2^(-a / 10)) of the ages 0 to 29.
-        (
-            '{1000, 933, 871, 812, 758, 707, 660, 616, 574, 536,
-            500, 467, 435, 406, 379, 354, 330, 308, 287, 268,
-            250, 233, 218, 203, 189, 177, 165, 154, 144, 134}'::double precision[]
-        )[1 + %(ds)s::date - product_daily.date] AS w,
-        -- Their squares: looked up is faster than multiplied.
-        (
-            '{1000000, 870489, 758641, 659344, 574564, 499849, 435600, 379456, 329476, 287296,
-            250000, 218089, 189225, 164836, 143641, 125316, 108900, 94864, 82369, 71824,
-            62500, 54289, 47524, 41209, 35721, 31329, 27225, 23716, 20736, 17956}'::double precision[]
-        )[1 + %(ds)s::date - product_daily.date] AS w_squared,
-        product_daily.date > %(ds)s::date - 3 AND product_daily.views + product_daily.impressions > 0 AS is_seen
-    FROM staging.product_daily
-    WHERE product_daily.date BETWEEN %(ds)s::date - 29 AND %(ds)s::date
-    UNION ALL
+-- An advertiser at a time, each of its days looked up by the primary key: the planner has no other way, whatever it
+-- knows of the days, and the counts of one advertiser stay in the processor's cache, where those of all do not.
+WITH products AS (
     SELECT
         active_advertisers.advertiser_id,
-        NULL AS product_id,
-        0 AS clicks,
-        0 AS impressions,
-        0 AS w,
-        0 AS w_squared,
-        TRUE AS is_seen
+        counted.*
     FROM staging.active_advertisers
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                product_daily.product_id,
+                -- Most rows have no click.
+                coalesce(sum(weighed.clicks) FILTER (WHERE weighed.clicks > 0), 0) AS clicks,
+                sum(weighed.impressions) AS impressions,
+                coalesce(sum(weighed.w * weighed.clicks) FILTER (WHERE weighed.clicks > 0), 0) AS k1,
+                sum(weighed.w * weighed.impressions) AS n1,
+                sum(weighed.w_squared * weighed.impressions) AS n2
+            FROM staging.product_daily
+            CROSS JOIN
+                LATERAL (
+                    SELECT
+                        product_daily.clicks::double precision AS clicks,
+                        product_daily.impressions::double precision AS impressions,
+                        -- round(1000 * 2^(-a / 10)) of the ages 0 to 29.
+                        (
+                            '{1000, 933, 871, 812, 758, 707, 660, 616, 574, 536,
+                            500, 467, 435, 406, 379, 354, 330, 308, 287, 268,
+                            250, 233, 218, 203, 189, 177, 165, 154, 144, 134}'::double precision[]
+                        )[1 + %(ds)s::date - product_daily.date] AS w,
+                        -- Their squares: looked up is faster than multiplied.
+                        (
+                            '{1000000, 870489, 758641, 659344, 574564, 499849, 435600, 379456, 329476, 287296,
+                            250000, 218089, 189225, 164836, 143641, 125316, 108900, 94864, 82369, 71824,
+                            62500, 54289, 47524, 41209, 35721, 31329, 27225, 23716, 20736, 17956}'::double precision[]
+                        )[1 + %(ds)s::date - product_daily.date] AS w_squared,
+                        product_daily.date > %(ds)s::date - 3
+                        AND product_daily.views + product_daily.impressions > 0 AS is_seen
+                ) AS weighed
+            WHERE
+                product_daily.advertiser_id = active_advertisers.advertiser_id
+                AND product_daily.date IN (
+                    %(ds)s::date, %(ds)s::date - 1, %(ds)s::date - 2, %(ds)s::date - 3, %(ds)s::date - 4,
+                    %(ds)s::date - 5, %(ds)s::date - 6, %(ds)s::date - 7, %(ds)s::date - 8, %(ds)s::date - 9,
+                    %(ds)s::date - 10, %(ds)s::date - 11, %(ds)s::date - 12, %(ds)s::date - 13, %(ds)s::date - 14,
+                    %(ds)s::date - 15, %(ds)s::date - 16, %(ds)s::date - 17, %(ds)s::date - 18, %(ds)s::date - 19,
+                    %(ds)s::date - 20, %(ds)s::date - 21, %(ds)s::date - 22, %(ds)s::date - 23, %(ds)s::date - 24,
+                    %(ds)s::date - 25, %(ds)s::date - 26, %(ds)s::date - 27, %(ds)s::date - 28, %(ds)s::date - 29
+                )
+            GROUP BY product_daily.advertiser_id, product_daily.product_id
+            HAVING bool_or(weighed.is_seen)
+        ) AS counted
     WHERE active_advertisers.date = %(ds)s::date
-),
-
-products AS (
-    SELECT
-        events.advertiser_id,
-        events.product_id,
-        -- Most rows have no click.
-        coalesce(sum(events.clicks) FILTER (WHERE events.clicks > 0), 0) AS clicks,
-        sum(events.impressions) AS impressions,
-        coalesce(sum(events.w * events.clicks) FILTER (WHERE events.clicks > 0), 0) AS k1,
-        sum(events.w * events.impressions) AS n1,
-        sum(events.w_squared * events.impressions) AS n2
-    FROM events
-    GROUP BY events.advertiser_id, events.product_id
-    HAVING bool_or(events.is_seen)
 ),
 
 -- k is n * x.
@@ -94,7 +96,6 @@ rated AS (
 totals AS (
     SELECT
         rated.*,
-        bool_or(rated.product_id IS NULL) OVER advertiser AS is_active,
         count(*) FILTER (WHERE rated.n > 0) OVER advertiser - 1 AS m_less_1,
         (sum(round(rated.k * 1e9)::bigint) OVER advertiser)::double precision / 1e9 AS all_k,
         (sum(round(rated.n * 1e9)::bigint) OVER advertiser)::double precision / 1e9 AS all_n,
@@ -112,10 +113,7 @@ moments AS (
         totals.k_squared_over_n - totals.all_k * totals.all_k / totals.all_n AS s,
         totals.all_n - totals.n_squared / totals.all_n AS n_between
     FROM totals
-    WHERE
-        totals.is_active
-        AND totals.product_id IS NOT NULL
-        AND totals.all_n > 0
+    WHERE totals.all_n > 0
 ),
 
 -- 1 / g - 1, g being the dispersion as in SmoothedCTR. Nothing is to be estimated where g is not above 0, and from one
