@@ -6,8 +6,8 @@ and the lists are looked up in the truth of the day after. A list's worth is the
 one that is empty or whose product has gone counting 0, as a share of the best possible: the 20 products with the
 highest true rates. Beside it what the marts say of the same lists, from clicks alone.
 
-A world is lived in by several groups of advertisers at once, in one warehouse: all have the same products and rates,
-and differ in how much is shown and whose lists decide it. No list depends on another advertiser.
+A world is lived in by several groups of advertisers at once, in one warehouse: those of a seed have the same products
+and rates, and differ in how much is shown and whose lists decide it. No list depends on another advertiser.
 """
 
 import argparse
@@ -76,6 +76,8 @@ class Group:
     """The model whose lists are followed; nobody's when it is empty."""
     share: float = 0.0
     """Of the impressions, how many its lists decide."""
+    seed: int = 1
+    """Of the advertisers and their products, the same in all groups of the seed."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,8 @@ class Case:
     prior: tuple[float, float] = PRIOR
     flat: bool = False
     """All products have one rate: nothing is to be found."""
-    seed: int = 1
     advertisers: int = 20
-    """In each group: the same ones."""
+    """In each group."""
 
     @property
     def label(self) -> str:
@@ -113,11 +114,11 @@ class Result:
     """Model: what marts.advertiser_evaluation counts, as marts.evaluation adds it up. None: it can not be told."""
 
 
-def evolving(case: Case) -> Iterator[sample.World]:
+def evolving(case: Case, seed: int) -> Iterator[sample.World]:
     """The world of each day: click rates drift about the prior, products are replaced by new ones."""
     drift, turnover = WORLDS[case.world]
-    world = sample.make_world(case.seed, case.advertisers, PRODUCTS, inactive=0)
-    rng = random.Random(f"{case.seed} {case.world}")
+    world = sample.make_world(seed, case.advertisers, PRODUCTS, inactive=0)
+    rng = random.Random(f"{seed} {case.world}")
     rates = sorted(rng.betavariate(*case.prior) for _ in range(100_000))
     places = [rng.gauss(0, 1) for _ in world.products]
     mean = statistics.fmean(rates)
@@ -206,16 +207,16 @@ class Warehouse:
     def connect(self) -> Any:
         return psycopg2.connect(self.url)
 
-    def load(self, day: date, world: sample.World, lists: list[Lists]) -> None:
-        """Delivers and loads what happened in the world on the day after the lists, those of each group."""
+    def load(self, day: date, worlds: list[sample.World], lists: list[Lists]) -> None:
+        """Delivers and loads what happened in each group's world on the day after its lists."""
         with TemporaryDirectory() as folder:
             files = {log: Path(folder) / log for log in sample.LOGS}
             with files["product_views"].open("w") as views, files["ads_views"].open("w") as ads:
                 views.write("advertiser_id,product_id,date\n")
                 ads.write("advertiser_id,product_id,type,date\n")
                 active = []
-                rate = statistics.fmean(product.click_rate for product in world.products)
-                for place, group in enumerate(self.case.groups):
+                for place, (group, world) in enumerate(zip(self.case.groups, worlds, strict=True)):
+                    rate = statistics.fmean(product.click_rate for product in world.products)
                     whole = lived_in(world, place, {}, 0)
                     shown = lived_in(world, place, lists[place].get(group.follows, {}), group.share)
                     active += whole.active
@@ -285,14 +286,17 @@ def run(case: Case) -> dict[Group, Result]:
     every = sql.models()
     lists: list[Lists] = [{} for _ in case.groups]
     worths: list[list[dict[str, list[float]]]] = [[] for _ in case.groups]
-    for n, world in enumerate(islice(evolving(case), case.days + 1)):
+    seeds = sorted({group.seed for group in case.groups})
+    days = zip(*(evolving(case, seed) for seed in seeds), strict=True)
+    for n, of_seed in enumerate(islice(days, case.days + 1)):
+        worlds = [of_seed[seeds.index(group.seed)] for group in case.groups]
         if n > case.days - LAST:
-            for place in range(len(case.groups)):
+            for place, world in enumerate(worlds):
                 worths[place].append(worth(world, lists[place]))
         day = FIRST + timedelta(n)
         if n == case.days:
             break
-        warehouse.load(day, world, lists)
+        warehouse.load(day, worlds, lists)
         counts = n >= case.days - LAST
         models = every if counts else [model for model in every if n >= BURN_IN - 1 and model.name in case.follows]
         lists = warehouse.rank(day, models)
@@ -300,13 +304,13 @@ def run(case: Case) -> dict[Group, Result]:
             warehouse.publish(day, models)
     found = {}
     for place, group in enumerate(case.groups):
-        days = worths[place]
+        of = worths[place]
         result = found[group] = Result()
-        result.shares = {m: [statistics.fmean(of) for of in zip(*(w[m] for w in days), strict=True)] for m in days[0]}
+        result.shares = {m: [statistics.fmean(one) for one in zip(*(w[m] for w in of), strict=True)] for m in of[0]}
         result.lift, result.advantage = warehouse.measured(place)
         if not group.follows:
-            ideal = bayes(case, world, warehouse.counts(day - timedelta(1), place))
-            result.shares |= worth(world, {"Bayes": ideal})
+            ideal = bayes(case, worlds[place], warehouse.counts(day - timedelta(1), place))
+            result.shares |= worth(worlds[place], {"Bayes": ideal})
     return found
 
 
@@ -327,17 +331,18 @@ def begin() -> None:
 def cases(quick: bool, seeds: int, advertisers: int) -> list[Case]:
     """What is run, the longest first."""
     of = partial(Case, advertisers=advertisers)
-    alone = tuple(Group(impressions) for impressions in IMPRESSIONS)
+    alone = tuple(Group(impressions, seed=seed) for seed in range(1, seeds + 1) for impressions in IMPRESSIONS)
     if quick:
         loop = tuple(Group(2_000, model, 1.0) for model in FOLLOWED[:2])
-        return [of("slow", loop, FOLLOWING), of("slow", alone, ALONE), of("static", alone[1:], ALONE, flat=True)]
+        first = alone[: len(IMPRESSIONS)]
+        return [of("slow", loop, FOLLOWING), of("slow", first, ALONE), of("static", first[1:], ALONE, flat=True)]
     loops = tuple(
         Group(impressions, model, share) for impressions in IMPRESSIONS for share in (0.8, 1.0) for model in FOLLOWED
     )
     return [
         *(of(world, loops, FOLLOWING) for world in WORLDS),
-        *(of(world, alone, ALONE, seed=seed) for world in WORLDS for seed in range(1, seeds + 1)),
-        *(of("static", alone, ALONE, seed=seed, prior=HEADLINES) for seed in range(1, seeds + 1)),
+        *(of(world, alone, ALONE) for world in WORLDS),
+        of("static", alone, ALONE, prior=HEADLINES),
         of("static", alone, ALONE, flat=True),
     ]
 
@@ -372,21 +377,21 @@ def tables(results: Results) -> str:
 
 
 def _alone(results: Results) -> str:
-    pooled: dict[tuple[str, Group], list[Result]] = {}
+    pooled: dict[tuple[str, int], list[Result]] = {}
     for case, found in results.items():
         for group, result in found.items():
             if not group.follows:
-                pooled.setdefault((case.label, group), []).append(result)
+                pooled.setdefault((case.label, group.impressions), []).append(result)
     models = [model.name for model in sql.models()]
     columns = ["random", *models, "Bayes"]
     rows = [["world", "impressions", *columns, "DecayedCTR - SmoothedCTR"]]
-    for (label, group), of in pooled.items():
+    for (label, impressions), of in pooled.items():
         shares = {name: [x for result in of for x in result.shares[name]] for name in columns}
         gain = [d - s for d, s in zip(shares["DecayedCTR"], shares["SmoothedCTR"], strict=True)]
         values = [percent(shares[name]) for name in columns]
         margin = interval(shares["DecayedCTR"]).partition(" ")[2]
         values[columns.index("DecayedCTR")] += f" {margin}"
-        rows.append([label, f"{group.impressions:,}", *values, interval(gain)])
+        rows.append([label, f"{impressions:,}", *values, interval(gain)])
         lifts = [statistics.fmean(result.lift[name] or 0 for result in of) for name in models]
         rows.append(["", "lift", "", *(f"{lift:.2f}" for lift in lifts), "", ""])
     return table(*rows)
@@ -455,8 +460,8 @@ def main() -> int:
             passed = time.monotonic() - started
             left = passed * (sum(lived.values()) / sum(lived[case] for case in found) - 1)
             sys.stderr.write(
-                f"{len(found)} of {len(to_run)}: {case.label}, {len(case.groups)} groups, {case.days} days, "
-                f"seed {case.seed}  ({passed:.0f} s, about {left:.0f} s to go)\n"
+                f"{len(found)} of {len(to_run)}: {case.label}, {len(case.groups)} groups, {case.days} days  "
+                f"({passed:.0f} s, about {left:.0f} s to go)\n"
             )
     measured = (
         f"{about_this_machine()} {arguments.advertisers} advertisers a group with {PRODUCTS} products each, "
