@@ -120,7 +120,7 @@ def _make_view(cursor: Cursor, name: str, relation: sql.Relation) -> bool:
         (f"pg_temp.{relation.name}", name),
     )
     differs = cursor.fetchone() == (True,)
-    cursor.execute(identifiers.SQL("DROP VIEW pg_temp.{}").format(probe))
+    cursor.execute(identifiers.SQL("DROP VIEW {}").format(probe))
     if differs:
         view = identifiers.Identifier(relation.schema, relation.name)
         try:

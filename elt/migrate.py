@@ -13,6 +13,7 @@ from typing import TypeVar
 import psycopg2
 import yoyo
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import DatabaseURI
@@ -55,7 +56,18 @@ def migrate(database_url: str, say: Callable[[str], None] = print) -> list[str]:
         with warehouse.session(connect) as conn, conn.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
             conn.commit()
-            return applied + declare(cursor, partial(patiently, conn))
+            done = applied + declare(cursor, partial(patiently, conn))
+            return done + patiently(conn, "sql/citus/distributed.sql", partial(_distribute, cursor))
+
+
+def _distribute(cursor: Cursor) -> list[str]:
+    """Where the database has Citus, spreads over its nodes what is not yet; elsewhere does nothing."""
+    with cursor.connection:
+        cursor.execute("SELECT FROM pg_extension WHERE extname = 'citus'")
+        if not cursor.rowcount:
+            return []
+        warehouse.run(cursor, "citus/distributed")
+        return [f"distributed {relation}" for (relation,) in cursor.fetchall()]
 
 
 def _apply_migrations(database_url: str, patiently: Callable[..., object]) -> list[str]:

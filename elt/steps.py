@@ -135,7 +135,7 @@ def filter_events(
             pool.submit(write_kept, shares[source], active.getvalue(), s3, uri, load_id, day)
             for source, uri in zip(LOGS, written, strict=True)
         ]
-        for relation in ("product_daily_published", "product_daily"):
+        for relation in ("product_daily_published", "days_set_aside", "product_daily"):
             warehouse.run(cursor, f"staging/{relation}", ds=day)
         for done in writing:
             done.result()

@@ -17,6 +17,7 @@ from typing import Any
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
 
 import boto3
+import cluster
 import psycopg2
 import pytest
 from botocore.config import Config
@@ -79,6 +80,9 @@ class Warehouse:
 
 def copy_database(postgres: Postgres, template: str, name: str) -> None:
     """Nobody may be connected to the template."""
+    if isinstance(postgres, cluster.Cluster):
+        postgres.copy(template, name)
+        return
     with closing(psycopg2.connect(postgres.url("postgres", "postgres"))) as conn, conn.cursor() as cursor:
         conn.autocommit = True
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {MASTER}")
@@ -195,9 +199,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     # Nobody needs these data after a power cut, nor is there time to vacuum the hundreds of databases; that a crash
     # loses nothing is tested on servers with the defaults.
     hasty = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "off")
-    with Postgres(tmp_path_factory.mktemp("postgres") / "data", free_port(), **hasty) as server:
-        yield server
-    shutil.rmtree(server.folder)
+    folder = tmp_path_factory.mktemp("postgres")
+    if not cluster.WANTED:
+        with Postgres(folder / "data", free_port(), **hasty) as server:
+            yield server
+    elif url := os.environ.get("CITUS_URL"):
+        yield cluster.Given(url)
+    else:
+        with cluster.started(folder, **hasty) as server:
+            yield server
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -207,8 +218,11 @@ def migrated_warehouse(postgres: Postgres) -> Warehouse:
 
 
 @pytest.fixture
-def warehouse(migrated_warehouse: Warehouse) -> Warehouse:
-    return migrated_warehouse.copy(f"test_{next(names)}")
+def warehouse(migrated_warehouse: Warehouse) -> Iterator[Warehouse]:
+    made = migrated_warehouse.copy(f"test_{next(names)}")
+    yield made
+    if isinstance(made.postgres, cluster.Cluster):
+        made.postgres.drop(made.name)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 -- marts.advertiser_daily: Events of an active advertiser on a published day.
 -- Grain: log day, advertiser on the active list
--- Source: marts.active_advertisers, staging.product_daily.
+-- Source: staging.active_advertisers, staging.product_daily.
 -- Freshness: DBWriting, in the transaction that publishes the day.
 -- Parameters: ds, the log day.
 -- date: Log day, UTC
@@ -23,7 +23,7 @@ WITH counted AS (
         0 AS impressions,
         0 AS clicks,
         0 AS views
-    FROM marts.active_advertisers
+    FROM staging.active_advertisers
     WHERE active_advertisers.date = %(ds)s::date
     UNION ALL
     SELECT

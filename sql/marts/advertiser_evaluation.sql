@@ -1,8 +1,8 @@
 -- marts.advertiser_evaluation: What became of an advertiser's list: the events of the day after on the products it
 -- names, beside all of the advertiser's. Once the day after is published.
 -- Grain: log day of the list, model, advertiser active on both days
--- Source: marts.recommendations and marts.publications of the day, marts.product_daily and marts.advertiser_daily of
--- the day after.
+-- Source: marts.recommendations and marts.publications of the day, marts.advertiser_daily of the day after, and what
+-- marts.product_daily shows of it: staging.product_daily, or staging.product_daily_published where that is set aside.
 -- Freshness: DBWriting of the day and of the day after it, once both are published.
 -- Parameters: ds, the log day: its events are what became of the lists of the day before, those of the day after
 -- what became of its own.
@@ -39,8 +39,8 @@
 -- chi-square tests. Biometrics 10, 417-451.
 -- It says what happened, not why: nobody chose at random which products were shown, and a list that was followed
 -- changes what is shown the day after.
--- What became of a product is looked up by the whole primary key: LIMIT leaves the planner no other way, like reading
--- the counts of all days ever.
+-- What became of a product is looked up by the whole primary key, where its counts are: GROUP BY leaves the planner no
+-- other way, like reading the counts of all days ever.
 -- expected_clicks is rounded and summed as numeric, so that a rerun gives the same last digit.
 DELETE FROM marts.advertiser_evaluation
 WHERE advertiser_evaluation.date IN (%(ds)s::date - 1, %(ds)s::date);
@@ -75,7 +75,8 @@ WITH evaluated AS (
     SELECT
         publications.date,
         publications.model,
-        publications.date + 1 AS day_after
+        publications.date + 1 AS day_after,
+        publications.date + 1 IN (SELECT days_set_aside.date FROM staging.days_set_aside) AS is_set_aside
     FROM marts.publications
     WHERE
         publications.date IN (%(ds)s::date - 1, %(ds)s::date)
@@ -86,37 +87,110 @@ WITH evaluated AS (
         )
 ),
 
-listed AS (
+lists AS (
     SELECT
         recommendations.date,
         recommendations.model,
         recommendations.advertiser_id,
-        count(*) AS products,
-        count(*) FILTER (WHERE outcome.impressions > 0) AS products_shown,
-        coalesce(sum(outcome.impressions), 0) AS impressions,
-        coalesce(sum(outcome.clicks), 0) AS clicks,
-        coalesce(sum(outcome.views), 0) AS views,
-        count(*) FILTER (WHERE outcome.impressions IS NULL) AS dead_slots,
-        sum(outcome.impressions * outcome.impressions) AS squares
+        recommendations.product_id,
+        evaluated.day_after,
+        evaluated.is_set_aside
     FROM evaluated
     INNER JOIN marts.recommendations
         ON
             evaluated.date = recommendations.date
             AND evaluated.model = recommendations.model
-    LEFT JOIN LATERAL (
-        SELECT
-            product_daily.impressions,
-            product_daily.clicks,
-            product_daily.views
-        FROM marts.product_daily
-        WHERE
-            product_daily.date = evaluated.day_after
-            AND product_daily.advertiser_id = recommendations.advertiser_id
-            AND product_daily.product_id = recommendations.product_id
-        ORDER BY product_daily.date
-        LIMIT 1
-    ) AS outcome ON TRUE
-    GROUP BY recommendations.date, recommendations.model, recommendations.advertiser_id
+),
+
+-- The lists, and what the day after says of their products, one below the other.
+counted AS (
+    SELECT
+        lists.date,
+        lists.model,
+        lists.advertiser_id,
+        count(*) AS products,
+        0 AS products_with_events,
+        0 AS products_shown,
+        0 AS impressions,
+        0 AS clicks,
+        0 AS views,
+        0 AS squares
+    FROM lists
+    GROUP BY lists.date, lists.model, lists.advertiser_id
+    UNION ALL
+    SELECT
+        lists.date,
+        lists.model,
+        outcome.advertiser_id,
+        0 AS products,
+        count(*) AS products_with_events,
+        count(*) FILTER (WHERE outcome.impressions > 0) AS products_shown,
+        sum(outcome.impressions) AS impressions,
+        sum(outcome.clicks) AS clicks,
+        sum(outcome.views) AS views,
+        sum(outcome.impressions * outcome.impressions) AS squares
+    FROM lists
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                product_daily.advertiser_id,
+                max(product_daily.impressions) AS impressions,
+                max(product_daily.clicks) AS clicks,
+                max(product_daily.views) AS views
+            FROM staging.product_daily
+            WHERE
+                product_daily.date = lists.day_after
+                AND product_daily.advertiser_id = lists.advertiser_id
+                AND product_daily.product_id = lists.product_id
+            GROUP BY product_daily.advertiser_id
+        ) AS outcome
+    WHERE NOT lists.is_set_aside
+    GROUP BY lists.date, lists.model, outcome.advertiser_id
+    UNION ALL
+    SELECT
+        lists.date,
+        lists.model,
+        outcome.advertiser_id,
+        0 AS products,
+        count(*) AS products_with_events,
+        count(*) FILTER (WHERE outcome.impressions > 0) AS products_shown,
+        sum(outcome.impressions) AS impressions,
+        sum(outcome.clicks) AS clicks,
+        sum(outcome.views) AS views,
+        sum(outcome.impressions * outcome.impressions) AS squares
+    FROM lists
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                aside.advertiser_id,
+                max(aside.impressions) AS impressions,
+                max(aside.clicks) AS clicks,
+                max(aside.views) AS views
+            FROM staging.product_daily_published AS aside
+            WHERE
+                aside.date = lists.day_after
+                AND aside.advertiser_id = lists.advertiser_id
+                AND aside.product_id = lists.product_id
+            GROUP BY aside.advertiser_id
+        ) AS outcome
+    WHERE lists.is_set_aside
+    GROUP BY lists.date, lists.model, outcome.advertiser_id
+),
+
+listed AS (
+    SELECT
+        counted.date,
+        counted.model,
+        counted.advertiser_id,
+        sum(counted.products)::bigint AS products,
+        sum(counted.products_shown)::bigint AS products_shown,
+        sum(counted.impressions) AS impressions,
+        sum(counted.clicks) AS clicks,
+        sum(counted.views) AS views,
+        sum(counted.products - counted.products_with_events)::bigint AS dead_slots,
+        sum(counted.squares) AS squares
+    FROM counted
+    GROUP BY counted.date, counted.model, counted.advertiser_id
 ),
 
 compared AS (

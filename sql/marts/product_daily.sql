@@ -1,7 +1,7 @@
 -- marts.product_daily: Events of active advertisers, counted, of the published days.
 -- Grain: log day, advertiser, product with an event
 -- Source: staging.product_daily, of the days in marts.publications; staging.product_daily_published of a day that is
--- loaded anew and not published again yet.
+-- loaded anew and not published again yet (staging.days_set_aside).
 -- Freshness: a view: always what the tables say.
 -- Parameters: none.
 -- date: Log day, UTC
@@ -21,16 +21,8 @@ SELECT
     product_daily.clicks::double precision / nullif(product_daily.impressions, 0) AS ctr
 FROM staging.product_daily
 WHERE
-    EXISTS (
-        SELECT 1
-        FROM marts.publications
-        WHERE publications.date = product_daily.date
-    )
-    AND NOT EXISTS (
-        SELECT 1
-        FROM staging.product_daily_published
-        WHERE product_daily_published.date = product_daily.date
-    )
+    product_daily.date IN (SELECT publications.date FROM marts.publications)
+    AND product_daily.date NOT IN (SELECT days_set_aside.date FROM staging.days_set_aside)
 UNION ALL
 SELECT
     product_daily_published.date,
@@ -41,9 +33,4 @@ SELECT
     product_daily_published.views,
     product_daily_published.clicks::double precision / nullif(product_daily_published.impressions, 0) AS ctr
 FROM staging.product_daily_published
-WHERE
-    EXISTS (
-        SELECT 1
-        FROM marts.publications
-        WHERE publications.date = product_daily_published.date
-    )
+WHERE product_daily_published.date IN (SELECT publications.date FROM marts.publications)

@@ -27,6 +27,9 @@
 DELETE FROM staging.product_daily_published
 WHERE product_daily_published.date = %(ds)s::date;
 
+DELETE FROM staging.days_set_aside
+WHERE days_set_aside.date = %(ds)s::date;
+
 WITH gone AS (
     DELETE FROM marts.publications
     WHERE

@@ -1,6 +1,6 @@
 -- marts.withdrawals: Days whose lists were taken back from readers, and what brought them back.
 -- Grain: log day, withdrawal
--- Source: marts.publications, staging.loads and staging.product_daily_published of the day; who took it back, and why.
+-- Source: marts.publications, staging.loads and staging.days_set_aside of the day; who took it back, and why.
 -- Freshness: `python -m elt withdraw`, in the transaction that takes the lists away; a run of the day that begins after
 -- it, or `python -m elt restore`, says so here and publishes the day again.
 -- Parameters: ds, the log day; withdrawn_by; why.
@@ -18,8 +18,8 @@
 INSERT INTO marts.withdrawals (date, withdrawn_by, why, lists)
 WITH aside AS (
     SELECT count(*) AS counts
-    FROM staging.product_daily_published
-    WHERE product_daily_published.date = %(ds)s::date
+    FROM staging.days_set_aside
+    WHERE days_set_aside.date = %(ds)s::date
 )
 
 SELECT

@@ -22,15 +22,9 @@
 -- Order: smoothed_ctr, then the clicks above what the mean would give (the limit of the order as strength grows, so
 -- that it decides where all are shrunk to the mean), then more impressions, then the product id (byte order).
 -- Sums of fractions are numeric: exact, so that the same counts give the same last digit in any order of summation.
-WITH days AS (
-    SELECT count(*) AS loaded
-    FROM staging.loads
-    WHERE loads.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date
-),
-
--- Not a join with the active list: the planner, which knows nothing of a day that has just been written, expects one
--- advertiser on it and would read the 7 days again for each.
-counted AS (
+WITH counted AS (
+    -- Not a join with the active list: the planner, which knows nothing of a day that has just been written, expects
+    -- one advertiser on it and would read the 7 days again for each.
     SELECT
         product_daily.advertiser_id,
         product_daily.product_id,
@@ -87,7 +81,7 @@ totals AS (
     WINDOW advertiser AS (PARTITION BY products.advertiser_id)
 ),
 
-moments AS MATERIALIZED (
+moments AS (
     SELECT
         totals.*,
         totals.all_k::double precision / totals.all_n::double precision AS p,
@@ -95,7 +89,8 @@ moments AS MATERIALIZED (
         - totals.all_k::double precision * totals.all_k::double precision / totals.all_n::double precision AS s,
         (totals.m - 1)::double precision AS m_less_1,
         totals.all_n::double precision
-        - totals.n_squared::double precision / totals.all_n::double precision AS n_between
+        - totals.n_squared::double precision / totals.all_n::double precision AS n_between,
+        row_number() OVER (PARTITION BY totals.advertiser_id) AS fence1
     FROM totals
 ),
 
@@ -113,10 +108,11 @@ dispersions AS (
 ),
 
 -- Materialized, here and above: inlined, each expression would be computed again wherever it is used.
-priors AS MATERIALIZED (
+priors AS (
     SELECT
         dispersions.*,
-        CASE WHEN dispersions.g > 0 THEN greatest(1 / dispersions.g - 1, 0) END AS strength
+        CASE WHEN dispersions.g > 0 THEN greatest(1 / dispersions.g - 1, 0) END AS strength,
+        row_number() OVER (PARTITION BY dispersions.advertiser_id) AS fence2
     FROM dispersions
 ),
 
@@ -160,6 +156,9 @@ SELECT
     ranked.impressions,
     round(ranked.advertiser_ctr::numeric, 9)::double precision AS advertiser_ctr,
     round(ranked.strength::numeric, 3)::double precision AS strength,
-    days.loaded AS days
+    (
+        SELECT count(*)
+        FROM staging.loads
+        WHERE loads.date BETWEEN %(ds)s::date - 6 AND %(ds)s::date
+    ) AS days
 FROM ranked
-CROSS JOIN days

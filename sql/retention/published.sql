@@ -27,6 +27,9 @@ WHERE list_changes.date = any(array(SELECT expired.date FROM pg_temp.expired));
 DELETE FROM staging.product_daily_published
 WHERE product_daily_published.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
+DELETE FROM staging.days_set_aside
+WHERE days_set_aside.date = any(array(SELECT expired.date FROM pg_temp.expired));
+
 DELETE FROM marts.recommendations
 WHERE recommendations.date = any(array(SELECT expired.date FROM pg_temp.expired));
 

@@ -11,7 +11,8 @@
 -- clicks: Ad clicks of the day; may exceed impressions (clicked after midnight)
 -- views: Views of the product's page on the day
 --
--- The first that are set aside stay, however often the day is loaded until it is published again.
+-- The first that are set aside stay, however often the day is loaded until it is published again
+-- (staging.days_set_aside).
 INSERT INTO staging.product_daily_published (date, advertiser_id, product_id, impressions, clicks, views)
 SELECT
     product_daily.date,
@@ -30,6 +31,6 @@ WHERE
     )
     AND NOT EXISTS (
         SELECT 1
-        FROM staging.product_daily_published AS earlier
-        WHERE earlier.date = %(ds)s::date
+        FROM staging.days_set_aside
+        WHERE days_set_aside.date = %(ds)s::date
     );

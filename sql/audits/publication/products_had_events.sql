@@ -1,15 +1,17 @@
 -- A model makes no product up: each had an event on the day or in the 30 days before it.
--- Parameters: ds. A row returned = the promise is broken.
+-- Parameters: ds; models, the names of all current models. A row returned = the promise is broken.
+-- Asked of the candidates, which are what is listed, where their counts are.
 SELECT
-    recommendations.model,
-    recommendations.advertiser_id,
-    recommendations.product_id
-FROM marts.recommendations
+    candidates.model,
+    candidates.advertiser_id,
+    candidates.product_id
+FROM models.candidates
 WHERE
-    recommendations.date = %(ds)s::date
+    candidates.date = %(ds)s::date
+    AND candidates.model = any(%(models)s)
     AND NOT EXISTS (
-        -- Day by day, each a look-up by the whole primary key: LIMIT leaves the planner no other way, such as to read
-        -- what there is of the product on all days ever.
+        -- Day by day, each a look-up by the whole primary key: GROUP BY leaves the planner no other way, such as to
+        -- read what there is of the product on all days ever.
         SELECT 1
         FROM generate_series(0, 30) AS back (days)
         CROSS JOIN LATERAL (
@@ -17,9 +19,8 @@ WHERE
             FROM staging.product_daily
             WHERE
                 product_daily.date = %(ds)s::date - back.days
-                AND product_daily.advertiser_id = recommendations.advertiser_id
-                AND product_daily.product_id = recommendations.product_id
-            ORDER BY product_daily.date
-            LIMIT 1
+                AND product_daily.advertiser_id = candidates.advertiser_id
+                AND product_daily.product_id = candidates.product_id
+            GROUP BY product_daily.advertiser_id
         ) AS seen
     )
