@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PORT ?= 8000
 
-.PHONY: help demo test test-15 chaos bench quality docs screenshots assets rehearse lint format setup pins clean
+.PHONY: help demo test test-15 test-citus chaos bench quality docs screenshots assets rehearse lint format setup pins clean
 .PHONY: deploy image machine status pause resume teardown
 
 help: ## Show this list
@@ -19,6 +19,9 @@ test: setup ## Run the tests against real Postgres, S3 protocol, Airflow (ARGS="
 
 test-15: setup ## The tests of the database on PostgreSQL 15, the oldest supported (POSTGRES_BIN: where its programs are)
 	@POSTGRES_BIN=$(or $(POSTGRES_BIN),/usr/lib/postgresql/15/bin) exec $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) $(DATABASE_TESTS)
+
+test-citus: setup ## The same on a Citus cluster: CITUS_URL's (its superuser's URI), or one of POSTGRES_BIN's programs; else skipped
+	@CITUS=1 exec $(BIN)/python -m pytest $(ARGS) tests/test_citus.py $(DATABASE_TESTS)
 
 # A process a core, at most four, each with servers of its own; the tests of a file stay together, in order: the longest
 # (test_contributor) begins early.

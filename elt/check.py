@@ -41,6 +41,7 @@ def check() -> Iterator[Finding]:
         yield False, str(error)
     if settings:
         yield from _s3(settings)
+        yield from _landing(settings)
     yield from _warehouse(os.environ.get("DATABASE_URL"))
 
 
@@ -71,6 +72,15 @@ def _tried(what: str, attempt: Any) -> Finding:
         )
     except BotoCoreError as error:
         return False, f"{what}: {error}; check AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION and the network"
+
+
+def _landing(settings: Settings) -> Iterator[Finding]:
+    for place, url in enumerate(settings.landing_places(), 1):
+        try:
+            with closing(warehouse.opens(url, "LANDING_URLS")()) as conn:
+                yield conn.server_version >= FLOOR * 10_000, f"LANDING_URLS: {conn.info.host} answers"
+        except (PipelineError, psycopg2.OperationalError) as error:
+            yield False, f"LANDING_URLS, the {place}. of them: {' '.join(str(error).split())}"
 
 
 def _warehouse(url: str | None) -> Iterator[Finding]:

@@ -63,8 +63,7 @@ def migrate(database_url: str, say: Callable[[str], None] = print) -> list[str]:
 def _distribute(cursor: Cursor) -> list[str]:
     """Where the database has Citus, spreads over its nodes what is not yet; elsewhere does nothing."""
     with cursor.connection:
-        cursor.execute("SELECT FROM pg_extension WHERE extname = 'citus'")
-        if not cursor.rowcount:
+        if not warehouse.is_distributed(cursor):
             return []
         warehouse.run(cursor, "citus/distributed")
         return [f"distributed {relation}" for (relation,) in cursor.fetchall()]

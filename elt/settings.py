@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     landing_sessions: int = Field(2, ge=1, le=32)
     """Sessions that land the objects of a log, as many as there are objects at most; each log has its own. More help
     where S3 answers slowly; each may take 128 MB of the warehouse's memory."""
+    landing_urls: SecretStr | None = None
+    """libpq URIs of the servers that these sessions are on, in turn, between blanks or commas: workers of a distributed
+    database, or any other PostgreSQL 15 or newer. Without them they are on the warehouse's."""
     late_days: int = Field(3, ge=0, le=30)
     """Days before its own whose deliveries a night looks at again, to run them again when something came late."""
     max_volume_drop: float = Field(0.63, ge=0, le=1)
@@ -114,6 +117,11 @@ class Settings(BaseSettings):
         """The sources that have a delivery of their own for every day: those whose URI says which."""
         one, other = self.sources("2024-02-28"), self.sources("2024-02-29")
         return [source for source, uri in one.items() if uri != other[source]]
+
+    def landing_places(self) -> list[str]:
+        """The URIs of `landing_urls`; a comma in one of them parts its hosts."""
+        urls = self.landing_urls.get_secret_value() if self.landing_urls else ""
+        return [url.strip(" ,\n") for url in re.split(r"[\s,]+(?=\w+://)", urls) if url.strip(" ,\n")]
 
     def intermediate(self, day: str, name: str) -> str:
         """The URI of the step output `name` of the day."""

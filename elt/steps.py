@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import cycle
 from typing import Any
 
 import psycopg2
@@ -57,8 +58,8 @@ def filter_events(
     """FiltrarDatos: lands the day's logs, keeps the active advertisers' events, counts them per product.
 
     Writes staging.product_daily and its neighbours, and `product_views.csv.gz` and `ads_views.csv.gz` on S3. Each log
-    has sessions of its own (`landing_sessions`), which land and count their shares of it at the same time, and later
-    write what is kept of it; the counts serve everything after.
+    has sessions of its own (`landing_sessions`, at `landing_urls`), which land and count their shares of it at the same
+    time, and later write what is kept of it; the counts serve everything after.
 
     Returns False when the day already stands on the same objects and the same SQL; then nothing is read or written,
     unless `reload`. Raises NotYet when an object or the day in it is missing, or when an audit of sql/audits/arrival is
@@ -83,7 +84,8 @@ def filter_events(
             log.info("%s: already loaded from these objects by this SQL; the param reload loads it again", day)
             return False
         objects.check_writable(s3, written[0])
-        shares = {source: _shares(stack, connect, source, delivered[source], settings) for source in LOGS}
+        places = cycle([warehouse.opens(url, "LANDING_URLS") for url in settings.landing_places()] or [connect])
+        shares = {source: _shares(stack, places, source, delivered[source], settings) for source in LOGS}
         pool = stack.enter_context(ThreadPoolExecutor(sum(map(len, shares.values()))))
         landing = {source: [pool.submit(land_share, share, s3, day) for share in shares[source]] for source in LOGS}
         lists = ("advertiser_ids", "exclusions")
@@ -145,12 +147,12 @@ def filter_events(
 
 
 def _shares(
-    stack: ExitStack, connect: Connect, source: str, delivered: list[objects.SourceObject], settings: Settings
+    stack: ExitStack, places: Iterator[Connect], source: str, delivered: list[objects.SourceObject], settings: Settings
 ) -> list[Share]:
-    """The log's objects, shared out over open sessions."""
+    """The log's objects, shared out over open sessions, each at the next of the places."""
     shares = []
     for part in share_out(delivered, settings.landing_sessions):
-        session = stack.enter_context(warehouse.session(connect))
+        session = stack.enter_context(warehouse.session(next(places)))
         with session.cursor() as cursor:
             cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
         share = Share(source, session, part, of_several=len(delivered) > 1)
@@ -167,6 +169,7 @@ def rank(cursor: Cursor, day: str, model: sql.Model, name: str, timeout: int = 0
     as long as it likes), what it ranks is not a list, or products are hidden on the day and it cuts its lists itself.
     """
     file = sql.shown(model.file)
+    warehouse.check_committed(cursor)
     with warehouse.blamed_on(file):
         ranked = "CREATE TEMPORARY TABLE ranked AS SELECT * FROM (\n{}\n) AS model WHERE model.rank <= {}"
         query = warehouse.ranking(cursor, model, day)
@@ -208,6 +211,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     key = {"ds": day, "model": model.name}
     started = time.monotonic()
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.lock_days_before(conn, day, model.looks_back)
         warehouse.lock_day(conn, day, shared=True)
         warehouse.lock_model(conn, day, model.name)
         # One snapshot for what is ranked and what is recorded as read, or a load that ends in between would be missed.
@@ -250,6 +254,7 @@ def publish(
         warehouse.lock_day(conn, day)
         warehouse.lock_publication(conn)
         first(cursor)
+        warehouse.check_committed(cursor)
         warehouse.run(cursor, "queries/models_to_build", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
             raise NotYet(

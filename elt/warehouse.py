@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 
 from elt import sql
-from elt.errors import Locked, PipelineError
+from elt.errors import Locked, NotYet, PipelineError
 from elt.look_back import one_select
 
 Connect = Callable[[], Connection]
@@ -54,13 +54,13 @@ LOCKS = 0x5EC0
 """First key of every advisory lock of this project, so that others on the same server are not met."""
 
 
-def opens(url: str) -> Connect:
-    """How to open the warehouse at the libpq URI."""
-    check_url(url)
+def opens(url: str, setting: str = "DATABASE_URL") -> Connect:
+    """How to open the warehouse at the libpq URI, which is that of the setting."""
+    check_url(url, setting)
     return lambda: psycopg2.connect(url, **CONNECT)
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, setting: str = "DATABASE_URL") -> None:
     """Raises PipelineError when it is no libpq URI; what libpq says of it would show the password."""
     try:
         parts = parse_dsn(url)
@@ -69,7 +69,7 @@ def check_url(url: str) -> None:
     # What is not encoded in a password ends up in other parts of it, which libpq names too.
     if "@" in parts.get("host", "") + parts.get("dbname", "") or not re.fullmatch(r"[\d,]*", parts.get("port", "")):
         raise PipelineError(
-            "DATABASE_URL can not be read; it is postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, and in the password "
+            f"{setting} can not be read; it is postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, and in the password "
             "% is written %25, / %2F, @ %40, : %3A"
         )
 
@@ -161,6 +161,17 @@ def holders(conn: Connection, *, waiting: int | None = None, key: int | None = N
 def lock_day(conn: Connection, day: str, *, shared: bool = False) -> None:
     """Waits for the day, until the session ends. Alone: who loads or publishes it. Shared: who ranks it."""
     _lock(conn, date.fromisoformat(day).toordinal(), shared=shared)
+
+
+def lock_days_before(conn: Connection, day: str, days: int) -> None:
+    """On Citus, waits for so many days before the day, shared, until the session ends: a snapshot is of one node there,
+    so that nobody may load what is being read. Elsewhere does nothing."""
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        earlier = days if is_distributed(cursor) else 0
+    conn.autocommit = False
+    for before in range(earlier, 0, -1):
+        _lock(conn, date.fromisoformat(day).toordinal() - before, shared=True)
 
 
 def lock_model(conn: Connection, day: str, model: str) -> None:
@@ -257,6 +268,23 @@ def blamed_on(file: str) -> Iterator[None]:
         raise PipelineError(f"{file}: {'; '.join(hints) or error}{_line(error)}") from error
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise PipelineError(f"{file}: parameters are written %(name)s, a percent sign %%: {error!r}") from error
+
+
+def is_distributed(cursor: Cursor) -> bool:
+    """Has the database Citus?"""
+    cursor.execute("SELECT FROM pg_extension WHERE extname = 'citus'")
+    return cursor.rowcount > 0
+
+
+def check_committed(cursor: Cursor) -> None:
+    """Raises NotYet when a node of the warehouse lacks what was committed before: what is read would be half old."""
+    if is_distributed(cursor):
+        run(cursor, "citus/nodes_behind")
+        if behind := [f"{node} {said}" for node, said in cursor.fetchall()]:
+            raise NotYet(
+                f"the warehouse's nodes are not alike: {'; '.join(behind)}; Citus tells those that are there within a "
+                "minute"
+            )
 
 
 def _lock(conn: Connection, key: int, *, shared: bool = False) -> None:

@@ -72,6 +72,7 @@ class Cluster(Postgres):
             ask(self.url("postgres", database), "SELECT citus_set_coordinator_host(%s, %s)", *self.node())
             for node in self.others():
                 ask(self.url("postgres", database), "SELECT citus_add_node(%s, %s)", *node)
+                ask(self.at(node, self.superuser, "postgres"), f"ALTER DATABASE {database} OWNER TO {MASTER}")
 
     def let_log_in(self, *roles: str) -> None:
         for node in [*self.others(), self.node()]:
@@ -84,8 +85,8 @@ class Cluster(Postgres):
             url = self.at(node, self.superuser, "postgres")
             # Citus looks after every database from within.
             ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", template)
-            ask(url, f"CREATE DATABASE {name} TEMPLATE {template}")
-        ask(self.url("postgres", "postgres"), f"ALTER DATABASE {name} OWNER TO {MASTER}")
+            ask(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # of an earlier run, on a cluster that stays
+            ask(url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {MASTER}")
         rights = (
             "UPDATE pg_database SET datacl = (SELECT datacl FROM pg_database WHERE datname = %s) WHERE datname = %s"
         )

@@ -14,6 +14,7 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 from botocore.exceptions import ClientError
 from chaos import FaultyProxy, scale
@@ -21,6 +22,7 @@ from conftest import DAY, MODELS, Night, as_csv, ordinary_logs, s3_client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from oracle import event, records
+from pydantic import SecretStr
 
 from elt import land, steps, warehouse
 from elt import s3 as objects
@@ -28,6 +30,7 @@ from elt.copying import unload_repeated
 from elt.errors import NotYet, PipelineError
 from elt.lines import LONGEST_LINE, REPEATED
 from elt.shares import share_out
+from local.postgres import MASTER
 
 pytestmark = pytest.mark.model_blind
 
@@ -639,7 +642,9 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
     assert locks[1] == locks[2]
 
 
-def test_however_many_sessions_land_a_log_the_counts_and_the_kept_lines_are_the_same(delivered: Night) -> None:
+def test_however_many_sessions_land_a_log_and_wherever_the_counts_and_the_kept_lines_are_the_same(
+    delivered: Night,
+) -> None:
     """Objects of all sizes: one that repeats, one that hardly does and has a date that is none, one of nothing."""
     header = "advertiser_id,product_id,type,date"
     distinct = [f"ACME,p{n},click,{DAY} 10:00:00.{n}" for n in range(300)]
@@ -655,8 +660,9 @@ def test_however_many_sessions_land_a_log_the_counts_and_the_kept_lines_are_the_
     delivered.put("ads/5.gz", gzip.compress(b""))
     delivered.change(ads_views_uri=f"s3://{delivered.bucket}/ads/", max_rejected_share=1.0)
     found = []
-    for sessions in (1, 2, 3, 10):
-        delivered.change(landing_sessions=sessions)
+    elsewhere = delivered.warehouse.postgres.url(MASTER, "postgres")
+    for sessions, places in [(1, None), (2, None), (3, f"{elsewhere},{elsewhere}"), (10, None)]:
+        delivered.change(landing_sessions=sessions, landing_urls=places and SecretStr(places))
         delivered.load(reload=True)
         relations = [
             "TABLE staging.product_daily ORDER BY advertiser_id, product_id",
@@ -672,6 +678,10 @@ def test_however_many_sessions_land_a_log_the_counts_and_the_kept_lines_are_the_
     assert delivered.accounting("ads_views") | {"kept": 1201, "other_day": 40, "rejected": 4} == (
         delivered.accounting("ads_views")
     )
+    delivered.change(landing_urls=SecretStr(f"{elsewhere} postgresql://nobody:secret@127.0.0.1:1/nowhere"))
+    with pytest.raises(psycopg2.OperationalError, match="port 1 failed") as away:
+        delivered.load(reload=True)
+    assert "secret" not in str(away.value)
 
 
 @given(sizes=st.lists(st.integers(0, 10**9), min_size=1, max_size=40), sessions=st.integers(1, 12))

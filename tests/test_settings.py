@@ -113,6 +113,23 @@ def test_all_that_is_missing_is_named_at_once(environment: pytest.MonkeyPatch) -
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("value", "places"),
+    [
+        ("postgresql://p:s@one/w", ["postgresql://p:s@one/w"]),
+        ("postgresql://p@one/w, postgres://p@two:1/w", ["postgresql://p@one/w", "postgres://p@two:1/w"]),
+        (" postgresql://p@one,two/w\npostgresql://p@three/w ", ["postgresql://p@one,two/w", "postgresql://p@three/w"]),
+        (" ", []),
+    ],
+)
+def test_places_to_land_stand_between_blanks_or_commas(
+    environment: pytest.MonkeyPatch, value: str, places: list[str]
+) -> None:
+    environment.setenv("LANDING_URLS", value)
+    assert load_settings().landing_places() == places
+    assert "@one" not in repr(load_settings())
+
+
 def test_an_empty_value_is_none(environment: pytest.MonkeyPatch) -> None:
     """As in a file of variables where a line was left empty."""
     for name in ("DATABASE_URL", "KEEP_DAYS", "MAX_REJECTED_SHARE", "LOG_DATE_FORMAT"):
