@@ -78,9 +78,10 @@ def _landing(settings: Settings) -> Iterator[Finding]:
     for place, url in enumerate(settings.landing_places(), 1):
         try:
             with closing(warehouse.opens(url, "LANDING_URLS")()) as conn:
-                yield conn.server_version >= FLOOR * 10_000, f"LANDING_URLS: {conn.info.host} answers"
+                version = conn.server_version // 10_000
+                yield version >= FLOOR, f"LANDING_URLS, {place}: PostgreSQL {version}; {FLOOR} or newer is needed"
         except (PipelineError, psycopg2.OperationalError) as error:
-            yield False, f"LANDING_URLS, the {place}. of them: {' '.join(str(error).split())}"
+            yield False, f"LANDING_URLS, {place}: {' '.join(str(error).split())}; check host, role, password and TLS"
 
 
 def _warehouse(url: str | None) -> Iterator[Finding]:
