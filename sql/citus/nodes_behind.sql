@@ -2,7 +2,7 @@
 -- Grain: node. Parameters: none.
 --
 -- A commit is of the coordinator first, then each node is told; where that is lost, the node has the rows that were,
--- until Citus tells it again (citus.recover_2pc_interval, a minute). Until then it keeps what it was to commit prepared,
+-- until Citus tells it again (citus.recover_2pc_interval, a minute). Until then it holds prepared what was to be done,
 -- under a name that the coordinator has written down as committed.
 SELECT
     asked.nodename || ':' || asked.nodeport AS node,
