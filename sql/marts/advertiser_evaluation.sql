@@ -2,7 +2,7 @@
 -- names, beside all of the advertiser's. Once the day after is published.
 -- Grain: log day of the list, model, advertiser active on both days
 -- Source: marts.recommendations and marts.publications of the day, marts.advertiser_daily of the day after, and what
--- marts.product_daily shows of it: staging.product_daily, or staging.product_daily_published where that is set aside.
+-- marts.product_daily shows of it: staging.product_daily, or staging.product_daily_published of staging.days_set_aside.
 -- Freshness: DBWriting of the day and of the day after it, once both are published.
 -- Parameters: ds, the log day: its events are what became of the lists of the day before, those of the day after
 -- what became of its own.
