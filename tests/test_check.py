@@ -47,7 +47,10 @@ def test_logs_that_are_not_there_yet_are_no_fault(night: Night, s3_url: str) -> 
         ({"DATABASE_URL": ""}, ["DATABASE_URL is not set; "]),
         ({"DATABASE_URL": "mysql:secret%"}, ["DATABASE_URL can not be read; it is postgresql://"]),
         ({"LANDING_URLS": "mysql:secret%"}, ["LANDING_URLS, 1: LANDING_URLS can not be read; it is postgresql://"]),
-        ({"LANDING_URLS": "postgresql://you:secret@127.0.0.1:1/w"}, ["LANDING_URLS, 1: ", "port 1 failed", "check host"]),
+        (
+            {"LANDING_URLS": "postgresql://you:secret@127.0.0.1:1/w"},
+            ["LANDING_URLS, 1: ", "port 1 failed", "check host"],
+        ),
     ],
 )
 def test_one_thing_that_is_wrong_is_one_finding(
