@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -77,6 +77,15 @@ QUICK_OTHERS = (
     World("a wide world: 100,000 products", 1_000_000, 50, 2_000),
     World("a time of day in every line", 1_000_000, 100, 200, timed=True),
 )
+EVERY_TABLE = """
+    SELECT pg_class.oid::regclass::text
+    FROM pg_class
+    WHERE
+        pg_class.relnamespace::regnamespace::text IN ('staging', 'models', 'marts')
+        AND pg_class.relkind IN ('r', 'p')
+        AND NOT pg_class.relispartition
+        AND pg_class.oid <> 'marts.version'::regclass
+"""
 ONCE = ("pandas",)
 """Programs that run in the first round of a size only: they take as long as all others."""
 
@@ -201,6 +210,7 @@ class Place:
 
     def __init__(self, folder: Path, postgres: Postgres, storage: psutil.Process) -> None:
         self.folder, self.postgres, self.storage = folder, psutil.Process(postgres.pid), storage
+        self.owner = postgres.url(MASTER, "bench")
         self.s3 = boto3.client("s3")
         self.expected: dict[str, Any] = {}
 
@@ -228,6 +238,7 @@ class Place:
 
     def run(self, command: list[str]) -> Run:
         servers = (self.postgres, self.storage)
+        self.empty()
         before = [cpu_of(server) for server in servers]
         done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -237,6 +248,13 @@ class Place:
         postgres, storage = (cpu_of(server) - was for server, was in zip(servers, before, strict=True))
         spent = {name: float(took) for name, took in (line.split() for line in told)}
         return Run(seconds, megabytes, cpu, postgres, storage, spent)
+
+    def empty(self) -> None:
+        """Empties the warehouse, so that every night is its day's first: a second one also sets aside and compares."""
+        with closing(psycopg2.connect(self.owner)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(EVERY_TABLE)
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"TRUNCATE {table}")
 
     def compare(self, name: str) -> None:
         """The first program of a size says what is expected. Raises RuntimeError when another's outputs differ."""

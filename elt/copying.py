@@ -31,6 +31,18 @@ def copy_in(cursor: Cursor, copy: str, file: Lines | Pages, lines: Lines) -> Non
         raise
 
 
+def copy_whole(cursor: Cursor, copy: str, file: IO[bytes], rows: int) -> bool:
+    """Copies the file, if it is so many readable records. If not, nothing of it is copied."""
+    cursor.execute("SAVEPOINT whole")
+    try:
+        cursor.copy_expert(copy, file, CHUNK)
+        whole = cursor.rowcount == rows
+    except (psycopg2.DataError, psycopg2.IntegrityError):
+        whole = False
+    cursor.execute("RELEASE SAVEPOINT whole" if whole else "ROLLBACK TO SAVEPOINT whole; RELEASE SAVEPOINT whole")
+    return whole
+
+
 def copy_readable(cursor: Cursor, copy: str, block: Numbered) -> Iterator[tuple[int, str]]:
     """Copies the readable ones of the records; yields the others, in order, each by its index and the reason.
 
@@ -78,16 +90,16 @@ def reason_of(error: psycopg2.Error) -> str:
     return re.sub(r"(: \".*|: 0x.*)", "", diag.message_primary or str(error), flags=re.DOTALL)
 
 
-def copy_out(cursor: Cursor, query: str, file: Any, options: str = "", **params: Any) -> None:
-    """Writes the query's rows to the file."""
+def copy_out(cursor: Cursor, query: str, file: Any, options: str = " WITH (FORMAT binary)", **params: Any) -> None:
+    """Writes the query's rows to the file; by default as `fill` reads them."""
     bound = identifiers.SQL(cursor.mogrify(query, params or None).decode())
     cursor.copy_expert(identifiers.SQL("COPY (\n{}\n) TO STDOUT" + options).format(bound), file, CHUNK)
 
 
 def fill(cursor: Cursor, table: str, file: IO[bytes]) -> None:
-    """Reads into a temporary table what `copy_out` wrote in another session."""
+    """Reads into a temporary table what `copy_out` wrote in another session: its columns, of the same types."""
     file.seek(0)
-    copy = identifiers.SQL("COPY pg_temp.{} FROM STDIN").format(identifiers.Identifier(table))
+    copy = identifiers.SQL("COPY pg_temp.{} FROM STDIN WITH (FORMAT binary)").format(identifiers.Identifier(table))
     cursor.copy_expert(copy, file, CHUNK)
 
 
@@ -130,5 +142,8 @@ class _Repeated:
             return
         times = int(last)
         self.lines += times
-        for done in range(0, times, self.MOST_AT_ONCE):
-            self._file.write((line + b"\n") * min(self.MOST_AT_ONCE, times - done))
+        line += b"\n"
+        while times > self.MOST_AT_ONCE:
+            self._file.write(line * self.MOST_AT_ONCE)
+            times -= self.MOST_AT_ONCE
+        self._file.write(line * times)

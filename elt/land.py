@@ -14,7 +14,7 @@ from psycopg2.extras import execute_values
 
 from elt import s3 as objects
 from elt import sql, warehouse
-from elt.copying import copy_in, copy_readable, reason_of
+from elt.copying import copy_in, copy_readable, copy_whole, reason_of
 from elt.errors import PipelineError
 from elt.lines import CHUNK, EmptyObject, Lines, NotByLine, Pages, goes_on, in_blocks
 
@@ -68,7 +68,7 @@ def land(
     its beginning; for an empty one, if there is no other or `some_may_be_empty` does not say that there are.
     """
     some_may_be_empty |= len(delivered) > 1
-    for name in (table, "rejected_lines", "pages", "distinct_lines", "unreadable_lines"):
+    for name in (table, "rejected_lines", "pages", "unreadable_lines"):
         cursor.execute("SELECT to_regclass(%s) IS NULL", (f"pg_temp.{name}",))
         if cursor.fetchone() == (True,):  # another source may have landed in the session
             warehouse.run(cursor, f"landing/{name}")
@@ -116,7 +116,7 @@ def _land_object(
     try:
         with objects.reader(s3, item) as raw:
             lines = Lines(raw, item.uri)
-            if counts and lines.repeat():
+            if counts and lines.repeat(item.size):
                 landed = _counted(cursor, table, wanted, lines, item)
             elif directly:
                 landed = _directly(cursor, table, wanted, lines, item)
@@ -130,7 +130,7 @@ def _land_object(
             landed = _line_by_line(cursor, table, wanted, Lines(raw, item.uri), item)
     cursor.execute("RELEASE SAVEPOINT object")
     # Not dropped: every table made costs locks until the transaction ends, and there may be thousands of objects.
-    cursor.execute("TRUNCATE pg_temp.pages, pg_temp.distinct_lines, pg_temp.unreadable_lines")
+    cursor.execute("TRUNCATE pg_temp.pages, pg_temp.unreadable_lines")
     log.info(
         "%s: %s lines (%.1f MB) in %.1f s%s",
         item.uri,
@@ -150,14 +150,16 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
     that can be read. Raises PipelineError for MOST_REJECTED unreadable lines.
     """
     copy = _copy_statement(cursor, table, wanted, lines, LINES)
-    copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", Pages(lines), lines)
-    warehouse.run(cursor, "landing/count_lines")
-    cursor.execute("SELECT coalesce(sum(lines), 0) FROM pg_temp.distinct_lines")
-    if cursor.fetchone() != (lines.lines,):
+    pages = Pages(lines)
+    copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
+    if pages.lines != lines.lines:
         raise NotByLine("empty lines")
     refused = _Refused(item)
     with TemporaryFile() as file:
-        cursor.copy_expert(sql.read("landing/distinct_lines_out"), file, CHUNK)
+        cursor.copy_expert(sql.read("landing/count_lines"), file, CHUNK)
+        file.seek(0)
+        if copy_whole(cursor, copy, file, cursor.rowcount):
+            return Landed(item, lines.lines)
         file.seek(0)
         for block in in_blocks(enumerate((line.removesuffix(b"\n") for line in file), 1)):
             for index, reason in copy_readable(cursor, copy, block):

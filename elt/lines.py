@@ -22,8 +22,11 @@ PAGE = 8_000
 SAMPLE = 2_000_000
 """Bytes at the beginning of an object that are looked at to see whether its lines repeat."""
 
-REPEATED = 0.02
-"""Share of the sample's lines from which on they are counted. A log of ten million lines, each ten times, has 0.02."""
+REPEATED = 4
+"""How often a line is to be expected again in an object whose lines are counted: from there on it costs less."""
+
+ZIPPED = 5
+"""Bytes of text that a zipped byte stands for, about."""
 
 LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line, and of a record; no readable one is near it, and memory stays flat whatever is delivered."""
@@ -59,12 +62,18 @@ class Lines:
         self.failure: Exception | None = None
         """What reading the object raised: psycopg2 shows it as an error of the query only."""
 
-    def repeat(self) -> bool:
-        """Do the first of them stand there often enough to be worth counting? Nothing is lost by looking."""
+    def repeat(self, size: int) -> bool:
+        """Will they stand in the object, of so many bytes, so often that they are worth counting? Nothing is lost.
+
+        If any line is as likely to come next, the chance that it has been there grows with the lines before it.
+        """
         while len(self._pending) < SAMPLE and (chunk := self._raw.read(CHUNK)):
             self._pending += chunk
         sample = self._pending.split(b"\n")[:-1]
-        return bool(sample) and len(set(sample)) <= (1 - REPEATED) * len(sample)
+        distinct = len(set(sample))
+        text = size * ZIPPED if self.uri.endswith(".gz") else size
+        samples = max(1.0, text / SAMPLE)
+        return bool(sample) and (len(sample) - distinct) * samples >= REPEATED * distinct
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, a CHUNK. Raises NotByLine for a line that is longer than LONGEST_LINE."""
@@ -173,6 +182,8 @@ class Pages:
         self._begun = self._ended = False
         self._next = 2
         self._rest = b""
+        self.lines = 0
+        """In the pages, as PostgreSQL splits them: a page that is one empty line has none."""
 
     def read(self, size: int) -> bytes:
         """A chunk's pages; more bytes than asked for by one page at most."""
@@ -203,7 +214,9 @@ class Pages:
         return rest
 
     def _row(self, page: bytes) -> bytes:
-        first, self._next = self._next, self._next + page.count(b"\n") + 1
+        first, lines = self._next, page.count(b"\n") + 1
+        self._next += lines
+        self.lines += lines if page else 0
         return _ROW.pack(2, 8, first, len(page)) + page
 
 

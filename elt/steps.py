@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from itertools import cycle
+from functools import partial
+from itertools import cycle, islice
 from typing import Any
 
 import psycopg2
@@ -76,8 +77,9 @@ def filter_events(
         cursor = conn.cursor()
         stack.enter_context(_refusal_kept(cursor, day, delivered, run_id))
         # Under the lock: a run that waited would load what it had listed over what was loaded meanwhile.
-        for source, uri in settings.sources(day).items():
-            delivered[source] = deliveries.find(s3, uri, settings.complete_marker, incomplete=incomplete)
+        beside = stack.enter_context(ThreadPoolExecutor())
+        find = partial(deliveries.find, s3, marker=settings.complete_marker, incomplete=incomplete)
+        delivered.update(zip(sources := settings.sources(day), beside.map(find, sources.values()), strict=True))
         cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
         written = [settings.intermediate(day, source) for source in LOGS]
         if not reload and _is_loaded(cursor, day, delivered, version, s3, written):
@@ -85,7 +87,7 @@ def filter_events(
             return False
         objects.check_writable(s3, written[0])
         places = cycle([warehouse.opens(url, "LANDING_URLS") for url in settings.landing_places()] or [connect])
-        shares = {source: _shares(stack, places, source, delivered[source], settings) for source in LOGS}
+        shares = _shares(stack, beside, places, delivered, settings)
         pool = stack.enter_context(ThreadPoolExecutor(sum(map(len, shares.values()))))
         landing = {source: [pool.submit(land_share, share, s3, day) for share in shares[source]] for source in LOGS}
         lists = ("advertiser_ids", "exclusions")
@@ -147,18 +149,24 @@ def filter_events(
 
 
 def _shares(
-    stack: ExitStack, places: Iterator[Connect], source: str, delivered: list[objects.SourceObject], settings: Settings
-) -> list[Share]:
-    """The log's objects, shared out over open sessions, each at the next of the places."""
-    shares = []
-    for part in share_out(delivered, settings.landing_sessions):
-        session = stack.enter_context(warehouse.session(next(places)))
+    stack: ExitStack,
+    pool: ThreadPoolExecutor,
+    places: Iterator[Connect],
+    delivered: dict[str, list[objects.SourceObject]],
+    settings: Settings,
+) -> dict[str, list[Share]]:
+    """Each log's objects, shared out over open sessions, each at the next of the places."""
+    parts = [(source, part) for source in LOGS for part in share_out(delivered[source], settings.landing_sessions)]
+    shares: dict[str, list[Share]] = {source: [] for source in LOGS}
+    # At once: where a connection is encrypted, it takes longer than to read a small log.
+    opened = pool.map(lambda place: stack.enter_context(warehouse.session(place)), islice(places, len(parts)))
+    for (source, part), session in zip(parts, list(opened), strict=True):
         with session.cursor() as cursor:
             cursor.execute("SET datestyle = %s", (DATE_STYLES[settings.log_date_format],))
-        share = Share(source, session, part, of_several=len(delivered) > 1)
+        share = Share(source, session, part, of_several=len(delivered[source]) > 1)
         stack.callback(share.counts.close)
         stack.callback(share.rejects.close)
-        shares.append(share)
+        shares[source].append(share)
     return shares
 
 

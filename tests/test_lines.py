@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elt.errors import PipelineError
-from elt.lines import CHUNK, LONGEST_LINE, PAGE, Lines, Pages
+from elt.lines import CHUNK, LONGEST_LINE, PAGE, SAMPLE, Lines, Pages
 
 pytestmark = pytest.mark.model_blind
 
@@ -63,11 +63,21 @@ def test_of_an_object_without_a_line_end_no_more_is_read_than_a_line_may_have() 
     assert raw.tell() <= LONGEST_LINE + CHUNK
 
 
-@pytest.mark.parametrize(("distinct", "repeat"), [(98, True), (99, False)])
-def test_lines_repeat_when_2_in_100_stand_there_already(distinct: int, repeat: bool) -> None:
+@pytest.mark.parametrize(
+    ("key", "size", "distinct", "repeat"),
+    [
+        ("key", 300, 20, True),
+        ("key", 300, 21, False),
+        ("key", 10 * SAMPLE, 71, True),  # ten times what is looked at: a line that stands there already, ten times
+        ("key", 10 * SAMPLE, 72, False),
+        ("key.gz", 2 * SAMPLE, 71, True),
+        ("key.gz", 2 * SAMPLE, 72, False),
+    ],
+)
+def test_lines_repeat_where_each_is_expected_four_times_again(key: str, size: int, distinct: int, repeat: bool) -> None:
     body = b"".join(b"%d\n" % min(n, distinct - 1) for n in range(100))
-    lines = Lines(io.BytesIO(HEADER + body), "s3://bucket/key")
-    assert lines.repeat() is repeat
+    lines = Lines(io.BytesIO(HEADER + body), f"s3://bucket/{key}")
+    assert lines.repeat(size) is repeat
     assert b"".join(iter(lambda: lines.read(CHUNK), b"")) == body, "nothing is lost by looking"
 
 

@@ -35,6 +35,8 @@ from local.postgres import MASTER
 pytestmark = pytest.mark.model_blind
 
 HEADER = b"advertiser_id,product_id,date"
+NEVER = float("inf")
+"""REPEATED, so that no line is counted."""
 LINES = [f"ACME,p{n},{DAY}".encode() for n in range(5)]
 
 
@@ -837,7 +839,7 @@ def test_a_log_that_can_not_be_read_at_all_is_given_up_in_seconds_and_says_where
     with pytest.raises(PipelineError, match=r"gave up after 1,00\d lines: 1,000 can.*LOG_DATE_FORMAT") as failure:
         delivered.load()
     assert "line 3: date/time field value out of range: b'ACME,p" in str(failure.value)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert server_log.stat().st_size - before < 4_000_000
     delivered.put("product_views", HEADER + b"\n" + first + b"".join(lines).replace(b"ACME", b"x" * 65))
     with pytest.raises(PipelineError, match=r"advertiser_id_is_not_1_to_64_bytes.: 1000\}\. The first"):
@@ -853,7 +855,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("repeated", [REPEATED, 0, 2])
+@pytest.mark.parametrize("repeated", [REPEATED, 0, NEVER])
 def test_text_in_quotes_over_several_lines_is_one_event_and_its_lines_are_none(
     delivered: Night, monkeypatch: pytest.MonkeyPatch, end: bytes, repeated: float
 ) -> None:
@@ -915,7 +917,7 @@ def test_quotes_that_stay_open_swallow_no_more_than_their_line(delivered: Night)
     assert [(number, bytes(line)) for number, line in kept] == [(3, cut)]
 
 
-@pytest.mark.parametrize("repeated", [0, 2])
+@pytest.mark.parametrize("repeated", [0, NEVER])
 def test_a_time_with_an_offset_is_of_the_day_that_it_was_in_utc(
     delivered: Night, monkeypatch: pytest.MonkeyPatch, repeated: float
 ) -> None:
@@ -943,7 +945,7 @@ def test_a_time_with_an_offset_is_of_the_day_that_it_was_in_utc(
     assert delivered.accounting("product_views")["other_day"] == sum(not of_the_day for of_the_day in dates.values())
 
 
-@pytest.mark.parametrize("repeated", [0, 2])
+@pytest.mark.parametrize("repeated", [0, NEVER])
 def test_a_word_is_no_date_though_postgresql_knows_one(
     delivered: Night, monkeypatch: pytest.MonkeyPatch, repeated: float
 ) -> None:
@@ -1076,7 +1078,7 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     delivered.put("ads_views", b"\n".join(body) + end)
     delivered.change(max_rejected_share=1.0)
     outcomes = []
-    for repeated in (REPEATED, 0, 2):  # as the lines decide, always counted, never
+    for repeated in (REPEATED, 0, NEVER):  # as the lines decide, always counted, never
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("elt.lines.REPEATED", repeated)
             delivered.load(reload=True)

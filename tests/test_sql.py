@@ -248,7 +248,7 @@ def test_a_comment_that_is_edited_loads_no_day_again_and_a_statement_does(
         ("sql/landing/count_lines.sql", "E'\\n'", "E'\\n '"),
         ("sql/staging/accounting.sql", "coalesce(counted.kept, 0)", "coalesce(counted.kept, 1)"),
         ("elt/land.py", "MOST_REJECTED = 1_000_000", "MOST_REJECTED = 1_000_001"),
-        ("elt/lines.py", "REPEATED = 0.02", "REPEATED = 0.03"),
+        ("elt/lines.py", "REPEATED = 4", "REPEATED = 5"),
         ("elt/copying.py", '"not one row"', '"not a row"'),
     ):
         before = sql.filter_version()

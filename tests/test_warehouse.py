@@ -203,6 +203,11 @@ def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night
             FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
             WHERE a.attname IN ('advertiser_id', 'product_id') AND a.attnum > 0
                 AND a.attcollation <> '"C"'::regcollation
+            UNION ALL
+            SELECT a.attrelid::regclass::text, a.attname
+            FROM pg_attribute AS a
+            WHERE a.attrelid = 'pg_temp.event_counts'::regclass AND a.attname = 'products'
+                AND a.attcollation <> '"C"'::regcollation
         """)
         assert cursor.fetchall() == []
     conn.close()

@@ -1,17 +1,19 @@
 -- pg_temp.event_counts: The ad events, counted.
--- Grain: advertiser and product of the day, as they are spelled; the day before, the day after and all others are a row
--- each, without ids
+-- Grain: advertiser of the day; the day before, the day after and all others are a row each, without ids
 -- Source: pg_temp.ads_views.
 -- Parameters: ds, the log day.
 --
--- The day is that of the moment in UTC, as the session is, and a time without an offset. A mere date is
--- read as one, which takes half as long. Ids are trimmed once counted.
+-- The day is that of the moment in UTC, as the session is, and a time without an offset. Reading it takes longer than
+-- counting: the log day is known as it is spelled, and a mere date is read as one. Ids are trimmed once counted.
 -- Counted before it is joined to the active list, and before the days are told apart: the groups are far fewer than
 -- the events. A line that is no click is an impression; the table's constraint says so.
 WITH counted AS (
     SELECT
         CASE
-            WHEN ads_views.date LIKE '____-__-__' THEN ads_views.date::date
+            WHEN ads_views.date = %(ds)s THEN %(ds)s::date
+            WHEN
+                octet_length(ads_views.date) = 10 AND ads_views.date LIKE '____-__-__'
+                THEN ads_views.date::date
             ELSE ads_views.date::timestamptz::date
         END AS date,
         ads_views.advertiser_id,
@@ -26,23 +28,24 @@ SELECT
     'ads_views' AS source,
     0 AS days_off,
     btrim(counted.advertiser_id, E' \t\r\n\u00a0') AS advertiser_id,
-    btrim(counted.product_id, E' \t\r\n\u00a0') AS product_id,
-    counted.lines - coalesce(counted.clicks, 0) AS impressions,
-    coalesce(counted.clicks, 0) AS clicks,
-    0 AS views,
-    counted.lines
+    array_agg(btrim(counted.product_id, E' \t\r\n\u00a0')) AS products,
+    array_agg((counted.lines - coalesce(counted.clicks, 0))::integer) AS impressions,
+    array_agg(coalesce(counted.clicks, 0)::integer) AS clicks,
+    NULL::integer[] AS views,
+    sum(counted.lines)::bigint AS lines
 FROM counted
 WHERE counted.date = %(ds)s::date
+GROUP BY 3
 UNION ALL
 SELECT
     'ads_views' AS source,
     CASE WHEN abs(counted.date - %(ds)s::date) = 1 THEN counted.date - %(ds)s::date END AS days_off,
     NULL AS advertiser_id,
-    NULL AS product_id,
-    0 AS impressions,
-    0 AS clicks,
-    0 AS views,
-    sum(counted.lines) AS lines
+    NULL AS products,
+    NULL AS impressions,
+    NULL AS clicks,
+    NULL AS views,
+    sum(counted.lines)::bigint AS lines
 FROM counted
 WHERE counted.date <> %(ds)s::date
 GROUP BY 2

@@ -3,7 +3,7 @@
 -- Source: S3 ads_views, S3 product_views; where their lines repeat.
 -- Parameters: none.
 --
--- Emptied after every object, as are distinct_lines and unreadable_lines: a table made for each would cost locks.
+-- Emptied after every object, as is unreadable_lines: a table made for each would cost locks.
 -- What COPY takes long for is rows: a row a page is read about eight times as fast as a row a line. Nothing is
 -- compressed; only a line that is longer than a page leaves the table.
 CREATE TEMPORARY TABLE pages (

@@ -1,6 +1,6 @@
 -- pg_temp.product_views: The log of product views as delivered.
 -- Grain: identical views, as many as lines says; each is an event of its own
--- Source: S3 product_views; where its lines repeat, by way of pg_temp.distinct_lines.
+-- Source: S3 product_views; where its lines repeat, by way of pg_temp.pages (count_lines.sql).
 -- Parameters: none.
 --
 -- The columns without a default are what the header must name; a line that breaks a constraint is rejected under the
