@@ -139,6 +139,7 @@ def publish(postgres: Postgres, models: list[str], advertisers: list[str], days:
         dates = [LAST_DAY - timedelta(n) for n in reversed(range(days))]
         newest = dates[-min(9, days // 3) :]
         older = dates[: -len(newest)]
+        cursor.execute("SELECT staging.make_month(day) FROM unnest(%s::date[]) AS day", (dates,))
         cursor.execute(WITHOUT_KEY)
         for day in newest:  # one after the other, as nights write them
             cursor.execute(LISTS, {"dates": [day], "models": models, "advertisers": advertisers})
@@ -159,7 +160,7 @@ def _figures(cursor: Cursor) -> list[str]:
     """The tables of statistics."""
     cursor.execute(
         "SELECT 'marts.' || relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'date' "
-        "WHERE relnamespace = 'marts'::regnamespace AND relkind = 'r' "
+        "WHERE relnamespace = 'marts'::regnamespace AND relkind IN ('r', 'p') "
         "AND relname NOT IN ('recommendations', 'publications', 'active_advertisers')"
     )
     return [table for (table,) in cursor.fetchall()]
@@ -171,6 +172,7 @@ def repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> 
     All in one transaction: one that changes what readers see ends a quarter of a second later (marts.outwait_leases).
     """
     cursor.execute("BEGIN")
+    cursor.execute("SELECT staging.make_month(day) FROM unnest(%s::date[]) AS day", (dates,))
     for table in tables:
         cursor.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped "

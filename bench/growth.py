@@ -105,7 +105,7 @@ def _repeat(cursor: Cursor, earlier: list[date]) -> None:
     """Gives the days what the night of LIKE left; candidates only to those that a night keeps them of."""
     cursor.execute(
         "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
-        "WHERE attname = 'date' AND relkind = 'r' "
+        "WHERE attname = 'date' AND relkind IN ('r', 'p') "
         "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
     )
     dated = {table for (table,) in cursor.fetchall()}

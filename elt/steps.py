@@ -321,6 +321,8 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.run(cursor, "retention/days", **params)
         warehouse.run(cursor, "retention/published")
         conn.commit()
+        warehouse.run(cursor, "retention/months")
+        conn.commit()
 
 
 @contextmanager

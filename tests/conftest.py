@@ -68,6 +68,11 @@ class Warehouse:
         """As the pipeline: the role that the DAG has."""
         return psycopg2.connect(self.url("recommendations_pipeline"))
 
+    def make_months(self, newest: str = DAY, days: int = 1) -> None:
+        """So that a test can write the days that end with the newest, as FiltrarDatos would."""
+        days_back = "generate_series(0, %s - 1) AS day"
+        self.rows(f"SELECT staging.make_month(%s::date - day) FROM {days_back}", newest, days)
+
     def rows(self, query: str, *params: Any, role: str = "recommendations_pipeline") -> list[tuple[Any, ...]]:
         conn = psycopg2.connect(self.url(role))
         try:

@@ -517,6 +517,7 @@ async def plan_of(warehouse: Warehouse, query: str, params: dict[str, Any]) -> s
 
 def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) -> None:
     """The plans of the statements that the API prepares, at a size where searching would be slow."""
+    warehouse.make_months(days=30)
     for statement in (
         "INSERT INTO marts.recommendations (date, model, advertiser_id, rank, product_id, score, entry) "
         "SELECT date '2024-11-20' - day, model, 'A' || advertiser, rank, 'p' || rank, 0, '{}' "

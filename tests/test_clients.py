@@ -188,6 +188,7 @@ def test_exports_that_are_read_slowly_leave_all_places_to_others(
     warehouse: Warehouse, nobody_reads: None, tmp_path: Path
 ) -> None:
     """Of many clients, each as many as it may have. Whoever goes away gives the place back."""
+    warehouse.make_months()
     for statement in LARGE:
         warehouse.rows(statement)
     asked = f"GET {NDJSON} HTTP/1.1\r\nHost: api\r\n\r\n".encode()

@@ -24,7 +24,7 @@ SELECT role, relation, string_agg(kind, ' ' ORDER BY kind)
 FROM unnest(%s) AS role
 CROSS JOIN (
     SELECT oid, oid::regclass::text AS relation FROM pg_class
-    WHERE relnamespace::regnamespace::text IN ('staging', 'models', 'marts') AND relkind IN ('r', 'v')
+    WHERE relnamespace::regnamespace::text IN ('staging', 'models', 'marts') AND relkind IN ('r', 'p', 'v')
 ) AS relations
 CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS kind
 WHERE has_table_privilege(role, oid, kind)

@@ -186,6 +186,7 @@ def rows(warehouse: Warehouse, name: str, lists: dict, events: dict) -> list[dic
     (model,) = (model for model in sql.models() if model.name == name)
     conn = warehouse.connect()
     with conn.cursor() as cursor:
+        cursor.execute("SELECT staging.make_month(day) FROM unnest(%s::date[]) AS day", ([day for day, *_ in events],))
         loads = [(day, "00000000-0000-0000-0000-000000000000", "", "") for day in lists]
         execute_values(cursor, "INSERT INTO staging.loads (date, load_id, filter_version, run_id) VALUES %s", loads)
         active = [(day, advertiser) for day, advertisers in lists.items() for advertiser in advertisers]
@@ -304,6 +305,7 @@ def test_a_night_reads_its_own_day_of_a_year(warehouse: Warehouse) -> None:
     """No file of the run scans a whole durable table: not with statistics, not before there are any."""
     from elt import sql
 
+    warehouse.make_months(days=365)
     warehouse.rows(
         "INSERT INTO staging.product_daily SELECT date %s - day, 'A' || advertiser, 'p' || product, 100, 1, 10 "
         "FROM generate_series(0, 364) AS day, generate_series(1, 5) AS advertiser, generate_series(1, 40) AS product",

@@ -78,7 +78,7 @@ def night_of(night: Night, advertisers: int, history: int) -> dict[str, int]:
     with conn.cursor() as cursor:
         cursor.execute(
             "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
-            "WHERE attname = 'date' AND relkind = 'r' "
+            "WHERE attname = 'date' AND relkind IN ('r', 'p') "
             "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
         )
         dated = [table for (table,) in cursor.fetchall()]

@@ -398,6 +398,7 @@ def test_a_product_was_seen_on_the_day_or_in_the_30_days_before_it(delivered: Ni
     delivered.load()
     delivered.rank()
     delivered.warehouse.rows("UPDATE models.candidates SET product_id = 'seen' WHERE rank = 7")
+    delivered.warehouse.make_months(days=days + 1)
     for advertiser in ("ACME", "BOLT"):
         delivered.warehouse.rows(
             "INSERT INTO staging.product_daily VALUES (%s::date - %s, %s, 'seen', 1, 0, 0)", DAY, days, advertiser
@@ -740,7 +741,7 @@ def test_what_is_older_than_the_settings_keep_is_deleted_and_nothing_else(night:
         table
         for (table,) in night.warehouse.rows(
             "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
-            "WHERE attname = 'date' AND relkind = 'r' "
+            "WHERE attname = 'date' AND relkind IN ('r', 'p') "
             "AND relnamespace::regnamespace::text IN ('staging', 'models', 'marts')"
         )
     )

@@ -65,6 +65,7 @@ def publish(warehouse: Warehouse, day: str, content: Published) -> None:
             cursor.execute(f"DELETE FROM staging.{table} WHERE date = %s", (day,))
         cursor.execute("DELETE FROM models.candidates WHERE date = %s", (day,))
         cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '')", (day,))
+        cursor.execute("SELECT staging.make_month(%s)", (day,))
         active = [(day, advertiser) for advertiser in content.active]
         execute_values(cursor, "INSERT INTO staging.active_advertisers VALUES %s", active)
         counts = [(day, *key, *row) for key, row in content.counts.items()]
@@ -141,7 +142,7 @@ def test_a_week_is_7_published_days_of_many(warehouse: Warehouse) -> None:
 
 def assert_stats(warehouse: Warehouse, days: list[tuple[str, Published]], limit: int) -> None:
     for table in warehouse.rows(
-        "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relkind = 'r' "
+        "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relkind IN ('r', 'p') "
         "AND c.relnamespace::regnamespace::text IN ('staging', 'models', 'marts') AND c.relname <> 'version' "
         "AND has_table_privilege(c.oid, 'DELETE')"
     ):

@@ -193,14 +193,14 @@ def test_ids_sort_in_byte_order_whatever_the_databases_collation_is(night: Night
             cursor.execute(sql.read(f"landing/{table}"))
         cursor.execute("""
             SELECT a.attrelid::regclass::text, a.attname
-            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
+            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v')
             WHERE a.attname IN ('advertiser_id', 'product_id') AND a.attnum > 0
                 AND c.relname NOT IN ('top_ctr', 'top_product')
         """)
         assert len(cursor.fetchall()) > 15
         cursor.execute("""
             SELECT a.attrelid::regclass::text, a.attname
-            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'v')
+            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v')
             WHERE a.attname IN ('advertiser_id', 'product_id') AND a.attnum > 0
                 AND a.attcollation <> '"C"'::regcollation
             UNION ALL

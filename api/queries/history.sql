@@ -24,44 +24,29 @@ published AS MATERIALIZED (
 
 lists AS (
     SELECT
-        recommendations.date,
-        recommendations.model,
-        count(*) AS count,
-        max(recommendations.rank) AS last_rank,
-        json_agg(recommendations.entry ORDER BY recommendations.rank)
-        FILTER (WHERE recommendations.rank <= coalesce(%(limit)s::integer, recommendations.rank)) AS entries
+        published.date,
+        published.model,
+        published.row_count,
+        rows_of_list.products,
+        greatest(rows_of_list.last_rank, list_changes.products) AS published_products,
+        rows_of_list.entries,
+        rows_of_list.entries_of_all
     FROM published
-    INNER JOIN marts.recommendations
-        ON
-            published.date = recommendations.date
-            AND published.model = recommendations.model
-            AND recommendations.advertiser_id = %(advertiser_id)s::text
-    GROUP BY recommendations.date, recommendations.model
-),
-
-lost AS (
-    SELECT published.date
-    FROM published
-    LEFT JOIN lists
-        ON
-            published.date = lists.date
-            AND published.model = lists.model
     LEFT JOIN marts.list_changes
         ON
             published.date = list_changes.date
             AND published.model = list_changes.model
             AND list_changes.advertiser_id = %(advertiser_id)s::text
+    CROSS JOIN LATERAL marts.list_of(published.date, published.model, %(advertiser_id)s::text, %(limit)s::integer)
+        AS rows_of_list
+),
+
+lost AS (
+    SELECT lists.date
+    FROM lists
     WHERE
-        CASE
-            WHEN lists.count > 0 THEN lists.count < greatest(lists.last_rank, list_changes.products)
-            ELSE published.row_count > (
-                SELECT count(*)
-                FROM marts.recommendations AS entries
-                WHERE
-                    published.date = entries.date
-                    AND published.model = entries.model
-            )
-        END
+        lists.products < lists.published_products
+        OR lists.row_count > lists.entries_of_all
 ),
 
 days AS (
@@ -69,6 +54,7 @@ days AS (
         lists.date,
         json_object_agg(lists.model, lists.entries ORDER BY lists.model) AS models
     FROM lists
+    WHERE lists.products > 0
     GROUP BY lists.date
 ),
 

@@ -54,7 +54,8 @@ lists AS (
         requests.is_dated AND published.is_final AS lasting,
         rows_of_list.products,
         greatest(rows_of_list.last_rank, list_changes.products) AS published_products,
-        rows_of_list.entries
+        rows_of_list.entries,
+        rows_of_list.entries_of_all
     FROM requests
     INNER JOIN published
         ON
@@ -69,37 +70,15 @@ lists AS (
             published.date = list_changes.date
             AND published.model = list_changes.model
             AND requests.advertiser_id = list_changes.advertiser_id
-    CROSS JOIN LATERAL (
-        SELECT
-            count(*) AS products,
-            max(recommendations.rank) AS last_rank,
-            coalesce(
-                json_agg(recommendations.entry ORDER BY recommendations.rank)
-                FILTER (WHERE recommendations.rank <= coalesce(requests.most, recommendations.rank)),
-                '[]'
-            ) AS entries
-        FROM marts.recommendations
-        WHERE
-            published.date = recommendations.date
-            AND published.model = recommendations.model
-            AND requests.advertiser_id = recommendations.advertiser_id
-    ) AS rows_of_list
+    CROSS JOIN LATERAL marts.list_of(published.date, published.model, requests.advertiser_id, requests.most)
+        AS rows_of_list
 )
 
 SELECT
     lists.place,
     CASE
         WHEN lists.products < lists.published_products THEN NULL
-        WHEN
-            lists.products = 0
-            AND lists.row_count > (
-                SELECT count(*)
-                FROM marts.recommendations
-                WHERE
-                    lists.date = recommendations.date
-                    AND lists.model = recommendations.model
-            )
-            THEN NULL
+        WHEN lists.row_count > lists.entries_of_all THEN NULL
         ELSE row_to_json(answer)::text
     END AS body,
     version.number AS version,

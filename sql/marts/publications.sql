@@ -10,7 +10,7 @@
 -- sql_file: The model's file, relative to the project
 -- sql_version: SHA-256 of the file's text
 -- git_revision: Revision of the project that published; -dirty: with local changes
--- lists_hash: MD5 of all entries in order: equal hashes mean equal lists
+-- lists_hash: MD5 of the MD5 of every list in order: equal hashes mean equal lists
 -- load_id: The load that the lists were made from
 -- sources: Source objects: source, uri, etag, size_bytes, lines, rejected
 -- accounting: Per log: delivered = kept + other_day + inactive + rejected

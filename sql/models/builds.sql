@@ -8,7 +8,7 @@
 -- load_id: The load of the day that the model read (staging.loads)
 -- sql_file: The model's file, relative to the project
 -- sql_version: SHA-256 of the file's text
--- lists_hash: MD5 of all entries in order: equal hashes mean equal lists
+-- lists_hash: MD5 of the MD5 of every list in order: equal hashes mean equal lists
 -- row_count: Candidates
 -- advertiser_count: Advertisers with at least one candidate
 -- full_list_count: Advertisers with 20 candidates
@@ -18,6 +18,8 @@
 -- sql_text: The texts of the file and of those that it stands on
 -- hidings: How often products had been hidden or unhidden by then
 -- left_out: Ranked products that are on no list because they are excluded or hidden
+--
+-- Each list is hashed by itself: the entries of all in one text would meet PostgreSQL's 1 GB, at 265,000 advertisers.
 INSERT INTO models.builds (
     date,
     model,
@@ -35,19 +37,26 @@ INSERT INTO models.builds (
     hidings,
     left_out
 )
-WITH ranked AS (
+WITH lists AS (
     SELECT
-        md5(coalesce(string_agg(
-            candidates.advertiser_id || candidates.score || candidates.entry::text, ','
-            ORDER BY candidates.advertiser_id, candidates.rank
-        ), '')) AS lists_hash,
-        count(*) AS row_count,
-        count(DISTINCT candidates.advertiser_id) AS advertiser_count,
-        count(*) FILTER (WHERE candidates.rank = 20) AS full_list_count
+        candidates.advertiser_id,
+        md5(string_agg(candidates.score || candidates.entry::text, ',' ORDER BY candidates.rank)) AS list_hash,
+        count(*) AS products
     FROM models.candidates
     WHERE
         candidates.date = %(ds)s::date
         AND candidates.model = %(model)s
+    GROUP BY candidates.advertiser_id
+),
+
+ranked AS (
+    SELECT
+        md5(coalesce(string_agg(lists.advertiser_id || lists.list_hash, ',' ORDER BY lists.advertiser_id), ''))
+            AS lists_hash,
+        coalesce(sum(lists.products), 0) AS row_count,
+        count(*) AS advertiser_count,
+        count(*) FILTER (WHERE lists.products = 20) AS full_list_count
+    FROM lists
 ),
 
 hidden AS (

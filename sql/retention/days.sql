@@ -29,6 +29,27 @@ WHERE
         WHERE loads.loaded_at >= now() - make_interval(days => %(keep_working_days)s::integer)
     );
 
+-- Of a month that goes whole the large tables are left to sql/retention/months.sql, which drops it.
+CREATE TEMPORARY TABLE expired_alone ON COMMIT DROP AS
+SELECT expired.date
+FROM pg_temp.expired
+WHERE
+    EXISTS (
+        SELECT 1
+        FROM staging.months
+        INNER JOIN staging.loads
+            ON
+                months.first_day <= loads.date
+                AND months.end_day > loads.date
+        WHERE
+            expired.date >= months.first_day
+            AND expired.date < months.end_day
+            AND loads.date NOT IN (
+                SELECT gone.date
+                FROM pg_temp.expired AS gone
+            )
+    );
+
 DELETE FROM models.candidates
 WHERE candidates.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
@@ -36,7 +57,7 @@ DELETE FROM models.builds
 WHERE builds.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
 DELETE FROM staging.product_daily
-WHERE product_daily.date = any(array(SELECT expired.date FROM pg_temp.expired));
+WHERE product_daily.date = any(array(SELECT expired_alone.date FROM pg_temp.expired_alone));
 
 DELETE FROM staging.published_files
 WHERE published_files.date = any(array(SELECT expired.date FROM pg_temp.expired));

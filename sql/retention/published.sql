@@ -1,5 +1,5 @@
--- What readers see of the days in pg_temp.expired goes: lists and figures. Listeners are told: the days that there are
--- have changed.
+-- What readers see of the days in pg_temp.expired goes: figures, and of those in pg_temp.expired_alone the lists.
+-- Listeners are told: the days that there are have changed.
 -- Parameters: none.
 -- The days as an array: each is looked up by the index. With IN the planner, which knows nothing of a temporary table,
 -- reads all tables whole.
@@ -31,7 +31,7 @@ DELETE FROM staging.days_set_aside
 WHERE days_set_aside.date = any(array(SELECT expired.date FROM pg_temp.expired));
 
 DELETE FROM marts.recommendations
-WHERE recommendations.date = any(array(SELECT expired.date FROM pg_temp.expired));
+WHERE recommendations.date = any(array(SELECT expired_alone.date FROM pg_temp.expired_alone));
 
 DELETE FROM marts.active_advertisers
 WHERE active_advertisers.date = any(array(SELECT expired.date FROM pg_temp.expired));

@@ -11,6 +11,8 @@
 -- views: Views of the product's page on the day
 --
 -- In the order of the primary key, so that its pages are filled one after the other.
+SELECT staging.make_month(%(ds)s::date) AS made;
+
 DELETE FROM staging.product_daily
 WHERE product_daily.date = %(ds)s::date;
 
