@@ -4,7 +4,7 @@
 ALTER TABLE staging.product_daily VALIDATE CONSTRAINT before_its_months;
 ALTER TABLE marts.recommendations VALIDATE CONSTRAINT before_its_months;
 
-CREATE TEMPORARY TABLE hashes ON COMMIT DROP AS
+CREATE TEMPORARY TABLE rehashed ON COMMIT DROP AS
 SELECT
     publications.date,
     publications.model,
@@ -27,23 +27,23 @@ INNER JOIN marts.publications
         AND lists.model = publications.model
 GROUP BY publications.date, publications.model;
 
-UPDATE models.builds SET lists_hash = hashes.new_hash
-FROM pg_temp.hashes
+UPDATE models.builds SET lists_hash = rehashed.new_hash
+FROM pg_temp.rehashed
 WHERE
-    builds.date = hashes.date
-    AND builds.model = hashes.model
-    AND builds.lists_hash = hashes.old_hash;
+    builds.date = rehashed.date
+    AND builds.model = rehashed.model
+    AND builds.lists_hash = rehashed.old_hash;
 
-UPDATE staging.published_files SET lists_hash = hashes.new_hash
-FROM pg_temp.hashes
+UPDATE staging.published_files SET lists_hash = rehashed.new_hash
+FROM pg_temp.rehashed
 WHERE
-    published_files.date = hashes.date
-    AND published_files.model = hashes.model
-    AND published_files.lists_hash = hashes.old_hash;
+    published_files.date = rehashed.date
+    AND published_files.model = rehashed.model
+    AND published_files.lists_hash = rehashed.old_hash;
 
-UPDATE marts.publications SET lists_hash = hashes.new_hash
-FROM pg_temp.hashes
+UPDATE marts.publications SET lists_hash = rehashed.new_hash
+FROM pg_temp.rehashed
 WHERE
-    publications.date = hashes.date
-    AND publications.model = hashes.model
-    AND publications.lists_hash = hashes.old_hash;
+    publications.date = rehashed.date
+    AND publications.model = rehashed.model
+    AND publications.lists_hash = rehashed.old_hash;
