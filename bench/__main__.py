@@ -40,6 +40,7 @@ def main() -> int:
         help="night: other worlds, 20 M events; growth: up to 120 days of 400,000 products, writes its table; "
         "pages: 365 days of 5,000 advertisers",
     )
+    parser.add_argument("--years", action="store_true", help="growth: 7 and 1,826 days (9 GB of disk), writes no page")
     arguments = parser.parse_args()
     text = [about_this_machine()]
     for name in [arguments.only] if arguments.only else PARTS:
@@ -48,6 +49,7 @@ def main() -> int:
         started = time.monotonic()
         try:
             large = {"large": True} if name in ("night", "growth", "pages") and arguments.large else {}
+            large |= {"years": True} if name == "growth" and arguments.years else {}
             part = importlib.import_module(f"bench.{name}").tables(arguments.quick, **large)
         except RuntimeError as error:
             print(f"bench.{name}: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ import boto3
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from bench.day import FOR_LOADING, repeat
+from bench.day import FOR_LOADING, _api, _pages, repeat
 from bench.night import say
 from elt import following, sql, steps
 from elt.migrate import migrate
@@ -35,10 +35,16 @@ LIKE = date(2024, 11, 20)
 SIZES = [((9,), 250, 40), ((9, 40), 1000, 40)]
 LARGE = [((9, 40, 120), 1000, 400)]
 QUICK = [((9, 40), 100, 40)]
+YEARS = [((7, 1826), 50, 400)]
 """Days, active advertisers, products of each."""
 
 
-def tables(quick: bool, large: bool = False) -> str:
+QUESTIONS = (
+    "| days | look-up, p50 | /history | /stats | retention of a day | of a month |\n|---|---:|---:|---:|---:|---:|"
+)
+
+
+def tables(quick: bool, large: bool = False, years: bool = False) -> str:
     """Markdown. Raises RuntimeError when a step fails."""
     lines = [
         "| days | advertisers | products of each | statistics | FiltrarDatos | "
@@ -46,18 +52,26 @@ def tables(quick: bool, large: bool = False) -> str:
         + " | DBWriting | its slowest file |",
         "|---|---|---|---|---|" + "---|" * len(sql.models()) + "---|---|",
     ]
+    answers: list[str] = []
     with TemporaryDirectory() as folder, s3.s3_server(free_port()) as url:
         os.environ |= s3.environment(url)
-        for history, advertisers, products in QUICK if quick else LARGE if large else SIZES:
+        for history, advertisers, products in QUICK if quick else YEARS if years else LARGE if large else SIZES:
             name = f"growth-{advertisers}-{products}"
             with Postgres(Path(folder) / name, free_port(), **FOR_LOADING, autovacuum="off") as postgres:
-                lines += _nights(postgres, name, history, advertisers, products)
+                lines += _nights(postgres, name, history, advertisers, products, answers if years else None)
             rmtree(Path(folder) / name)
-    return "\n".join(lines)
+    return "\n".join([*lines, "", QUESTIONS, *answers] if years else lines)
 
 
-def _nights(postgres: Postgres, name: str, history: Sequence[int], advertisers: int, products: int) -> Iterator[str]:
-    """Rows of the table, two for each number of days."""
+def _nights(
+    postgres: Postgres,
+    name: str,
+    history: Sequence[int],
+    advertisers: int,
+    products: int,
+    answers: list[str] | None,
+) -> Iterator[str]:
+    """Rows of the table, two for each number of days; into `answers`, if it is given, a row of what else was timed."""
     storage = boto3.client("s3")
     storage.create_bucket(Bucket=name)
     postgres.provision(name)
@@ -99,6 +113,33 @@ def _nights(postgres: Postgres, name: str, history: Sequence[int], advertisers: 
                 told = " | ".join(f"{seconds:.1f} s" for seconds in spent.values())
                 yield f"| {days} | {advertisers:,} | {products} | {which} | {told} | {slowest} |"
             loaded, statistics = days + 1, f"of {days} days"
+            if answers is not None:
+                postgres.let_log_in("recommendations_api")
+                api = postgres.url("recommendations_api", name)
+                answers.append(f"| {days} | {_answers(api, advertisers)} | {_retention(cursor, url, settings)} |")
+
+
+def _answers(url: str, advertisers: int) -> str:
+    """Cells: milliseconds of a look-up, of /history and of /stats, one at a time, all from PostgreSQL."""
+    with _api(url, MEMORY_MB="0") as port:
+        taken = _pages(port, [f"ADVERTISER{n:010}" for n in range(advertisers)], 200)
+    return " | ".join(f"{taken[page][100]:.1f} ms" for page in ("/recommendations", "/history", "/stats"))
+
+
+def _retention(cursor: Cursor, url: str, settings: Settings) -> str:
+    """Cells: seconds until the oldest day is forgotten, and until the rest of its month and the whole next one are."""
+    cursor.execute("UPDATE staging.loads SET loaded_at = '2000-01-01'")
+    cursor.execute("SELECT min(date), max(date) FROM marts.publications")
+    oldest, newest = cursor.fetchone() or (LIKE, LIKE)
+    next_but_one = (oldest.replace(day=1) + timedelta(64)).replace(day=1)
+    cells = []
+    for first in (oldest + timedelta(1), next_but_one):
+        begun = time.perf_counter()
+        if first < newest:
+            keeps = settings.model_copy(update={"keep_days": (newest - first).days})
+            steps.forget(str(newest), lambda: psycopg2.connect(url), keeps)
+        cells.append(f"{time.perf_counter() - begun:.2f} s" if first < newest else "")
+    return " | ".join(cells)
 
 
 def _repeat(cursor: Cursor, earlier: list[date]) -> None:
