@@ -117,7 +117,7 @@ def test_a_warehouse_gets_its_months_while_it_is_read_and_answers_as_before(
                 done = pool.submit(migrate, warehouse.url(MASTER), said.append)
                 until(lambda: said or done.done())
         assert done.result(30)[0] == "applied sql/migrations/0029_months.sql"
-        assert said == [f"sql/migrations/0029_months.sql waits for a lock: held by {who}"]
+        assert who in "".join(said)
         before_the_last = asking.answers.total()
         until(lambda: asking.answers.total() > before_the_last + 3)
         asking.is_over.set()
