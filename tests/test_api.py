@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -392,7 +391,7 @@ def test_a_query_that_took_too_long_is_not_asked_again(warehouse: Warehouse) -> 
         database = Counting(Settings(database_url=url, pool_size=1, statement_timeout=0.3))
         await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         with closing(psycopg2.connect(warehouse.postgres.url("postgres", warehouse.name))) as holder:
-            holder.cursor().execute("LOCK TABLE marts.recommendations IN ACCESS EXCLUSIVE MODE")
+            holder.cursor().execute("LOCK TABLE marts.publications IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(Unavailable, match="the warehouse took too long to answer"):
                 await database.fetch("history", advertiser_id="ACME", date=None, limit=None)
         assert connected == 1
@@ -542,6 +541,6 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
         ("history", {"date": None, "limit": None, "advertiser_id": "A7"}),
     ):
         plan = asyncio.run(plan_of(warehouse, query, params))
-        assert re.search("Index (Only )?Scan (using|on) recommendations_pkey", plan), plan
-        assert "Seq Scan on recommendations" not in plan, plan
+        assert "Function Scan on list_of" in plan, plan
+        assert "recommendations" not in plan, "only there, where the other months are left out before it begins"
         assert "Seq Scan on active_advertisers" not in plan, plan
