@@ -23,9 +23,9 @@ test-15: setup ## The tests of the database on PostgreSQL 15, the oldest support
 test-citus: setup ## The same on a Citus cluster: CITUS_URL's (its superuser's URI), or one of POSTGRES_BIN's programs; else skipped
 	@CITUS=1 exec $(BIN)/python -m pytest $(ARGS) tests/test_citus.py $(DATABASE_TESTS)
 
-# A process a core, at most four, each with servers of its own; the tests of a file stay together, in order: the longest
-# (test_contributor) begins early.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# A process more than there are cores, since tests also wait, at most four, each with servers of its own; the tests of a
+# file stay together, in order: the longest (test_contributor) begins early.
+SIDE_BY_SIDE = --numprocesses=$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views versions,tests/test_$(of).py)
 
