@@ -152,3 +152,11 @@ def test_a_second_one_waits_for_the_first_and_says_so(warehouse: Warehouse, monk
         sessions.lock_migrations(conn)
         with pytest.raises(NotYet, match=rf"waited for 100ms: held by pid {conn.info.backend_pid} \(master"):
             migrate(warehouse.url(MASTER))
+
+
+def test_migrations_are_applied_over_a_connection_as_the_url_says(warehouse: Warehouse) -> None:
+    """With all of its parameters: how TLS is verified is one of them."""
+    url = f"{warehouse.url(MASTER)}?application_name=by%20hand&sslmode=prefer&connect_timeout=7"
+    with closing(migrating._backend(url).connection) as conn:
+        said = conn.get_dsn_parameters()
+    assert [said[name] for name in ("application_name", "sslmode", "connect_timeout")] == ["by hand", "prefer", "7"]
