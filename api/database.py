@@ -1,6 +1,7 @@
 """A pool of asynchronous psycopg2 connections that waits when exhausted and replaces what broke, and its queries."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,6 +25,9 @@ EXECUTE = {
     for name, names in PARAMETERS.items()
 }
 
+EXECUTE_AT = {name: identifiers.SQL("; ").join([EXECUTE["at_version"], execute]) for name, execute in EXECUTE.items()}
+"""In one message, which is one transaction."""
+
 KEEPALIVE: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -34,6 +38,13 @@ KEEPALIVE: dict[str, Any] = {
 
 NO_CONNECTION, NO_LEASE = "no connection to the warehouse", "no lease: what is in memory is asked about each time"
 """Told apart in the log."""
+
+STANDBY = (
+    "DATABASE_URL leads to a standby, which grants no lease: what is in memory is asked about each time, and the lists "
+    "may be behind those that others read. DATABASE_URL is to name the primary, REPLICA_URL the standby"
+)
+
+log = logging.getLogger("uvicorn.error")
 
 POOLER_PATIENCE = 1.0
 """Seconds that a second connection waits for a pooler to give it a server."""
@@ -51,11 +62,18 @@ class Connection(connection):
         self.server: Row | None = None
 
 
+OfAnotherVersion = psycopg2.errors.DivisionByZero
+"""What queries/at_version.sql fails with."""
+
 Pool = asyncio.LifoQueue[Connection | None]
 
 
 class Unavailable(Exception):
     """The warehouse can not answer now; it may a moment later."""
+
+
+class TooSlow(Unavailable):
+    """It is there, and has too much to do."""
 
 
 class Shared(psycopg2.OperationalError):
@@ -75,20 +93,26 @@ class Database:
     A host's name may come to lead to another server while the old one goes on answering. So no connection is older than
     `connection_lifetime`, and the server of the newest one decides: what leads to another is not used any more.
 
+    A replica, whose every answer says what it was made of (`fetch_all_at`), may be several servers, and is asked for no
+    lease.
+
     psycopg2's own pools raise when they are exhausted, and hand out connections that are dead.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, replica: bool = False) -> None:
         """Opens nothing yet. Raises RuntimeError when the settings name no database."""
-        if settings.database_url is None:
-            raise RuntimeError("DATABASE_URL is not set; it is the libpq URI of the warehouse, as recommendations_api")
-        self._url = settings.database_url.get_secret_value()
-        self._settings = settings
-        self._free = _pool(settings.pool_size)
+        name, url = ("REPLICA_URL", settings.replica_url) if replica else ("DATABASE_URL", settings.database_url)
+        if url is None:
+            raise RuntimeError(f"{name} is not set; it is the libpq URI of the warehouse, as recommendations_api")
+        self._url = url.get_secret_value()
+        self._settings, self._is_replica = settings, replica
+        # Beside a replica the primary is asked little: a quarter is for what the replica can not say yet.
+        asked_little = settings.replica_url is not None and not replica
+        self._free = _pool(max(1, settings.pool_size // 4) if asked_little else settings.pool_size)
         self._free_for_leases = _pool(1)
         self._no_lease_until = 0.0
         self._server: Row | None = None
-        self._trouble = Trouble()
+        self._trouble = Trouble(name)
         self.on_another_server: Callable[[], None] = lambda: None
         """Called when the newest connection leads to another server than those before."""
 
@@ -103,8 +127,24 @@ class Database:
         Raises Unavailable after `pool_wait` without a free connection, when no connection can be made, and when the
         query is cancelled. A connection that turns out to be dead is replaced, and the query asked once more.
         """
+        return await self._asked(query, params)
+
+    async def fetch_all_at(self, version: int, query: str, **params: Any) -> list[Row] | None:
+        """The same, if what readers see is of the version, else None. For a replica."""
         try:
-            return await self._fetch_all(self._free, query, params)
+            return await self._asked(query, params | {"version": version}, EXECUTE_AT)
+        except Unavailable as error:
+            if isinstance(error.__cause__, OfAnotherVersion):
+                return None
+            raise
+
+    async def _asked(
+        self, query: str, params: dict[str, Any], execute: dict[str, identifiers.Composed] = EXECUTE
+    ) -> list[Row]:
+        try:
+            return await self._fetch_all(self._free, query, params, execute)
+        except psycopg2.errors.QueryCanceled as error:
+            raise TooSlow(_why(error)) from error
         except (psycopg2.Error, TimeoutError) as error:
             raise Unavailable(_why(error)) from error
 
@@ -125,7 +165,7 @@ class Database:
             else:
                 self._trouble.over(NO_LEASE)
                 return granted, version, seconds
-        ((version,),) = await self.fetch_all("version")
+        ((version,),) = await self._asked("version", {})
         if refused:
             # Not before: when nothing is answered at all, that is what is wrong.
             self._trouble.failed(NO_LEASE, refused)
@@ -139,17 +179,19 @@ class Database:
                 if conn := pool.get_nowait():
                     conn.close()
 
-    async def _fetch_all(self, pool: Pool, query: str, params: dict[str, Any]) -> list[Row]:
+    async def _fetch_all(
+        self, pool: Pool, query: str, params: dict[str, Any], execute: dict[str, identifiers.Composed] = EXECUTE
+    ) -> list[Row]:
         try:
             async with asyncio.timeout(self._settings.pool_wait):
                 conn = await pool.get()
         except TimeoutError:
-            raise Unavailable("all connections to the warehouse are busy") from None
+            raise TooSlow("all connections to the warehouse are busy") from None
         good = None
         try:
             if conn is not None and (conn := await self._current(conn)):
                 try:
-                    rows = await self._rows(conn, query, params)
+                    rows = await self._rows(conn, query, params, execute)
                     if conn.server == self._server:
                         good = conn
                         return rows
@@ -163,9 +205,12 @@ class Database:
                 # was asked, another one led to another server.
                 conn.close()
             conn = await self._connect()
-            rows = await self._rows(conn, query, params)
+            rows = await self._rows(conn, query, params, execute)
             good = conn
             return rows
+        except OfAnotherVersion:
+            good = conn
+            raise
         finally:
             if good is None and conn is not None:
                 conn.close()
@@ -200,11 +245,17 @@ class Database:
             if self._server is not None:
                 self.on_another_server()
             self._server = conn.server
+            if conn.server and conn.server[-1]:
+                log.warning(STANDBY)
         return conn
 
     async def _opened(self) -> Connection:
         """A session that is what the settings say. Raises Shared when it is not its own."""
-        settings = {"statement_timeout": str(int(self._settings.statement_timeout * 1000))}
+        settings = {
+            "statement_timeout": str(int(self._settings.statement_timeout * 1000)),
+            # On a replica all of a message is of one snapshot. A lease is as young as the lock that it has taken.
+            "isolation": "repeatable read" if self._is_replica else "read committed",
+        }
         async with self._patience():
             conn = await self._open()
             ((process, *_),) = await _answer(conn, QUERIES["session"], settings)
@@ -212,7 +263,8 @@ class Database:
             if process != conn.info.backend_pid and await self._is_shared(conn, process):
                 conn.close()
                 raise Shared
-        (conn.server,) = await self._rows(conn, "server", {})
+        if not self._is_replica:
+            (conn.server,) = await self._rows(conn, "server", {})
         return conn
 
     async def _open(self) -> Connection:
@@ -244,20 +296,27 @@ class Database:
         finally:
             other.close()
 
-    async def _rows(self, conn: Connection, query: str, params: dict[str, Any]) -> list[Row]:
+    async def _rows(
+        self,
+        conn: Connection,
+        query: str,
+        params: dict[str, Any],
+        execute: dict[str, identifiers.Composed] = EXECUTE,
+    ) -> list[Row]:
         """Runs the query as a prepared statement, so that the server plans it once a session."""
         async with self._patience():
-            if query not in conn.prepared:
-                numbered = {name: f"${place}" for place, name in enumerate(PARAMETERS[query], 1)}
-                cursor = conn.cursor()
-                cursor.execute(
-                    identifiers.SQL("PREPARE {} AS {}").format(
-                        identifiers.Identifier(query), identifiers.SQL(QUERIES[query] % numbered)
+            for name in (query, "at_version") if execute is EXECUTE_AT else (query,):
+                if name not in conn.prepared:
+                    numbered = {parameter: f"${place}" for place, parameter in enumerate(PARAMETERS[name], 1)}
+                    cursor = conn.cursor()
+                    cursor.execute(
+                        identifiers.SQL("PREPARE {} AS {}").format(
+                            identifiers.Identifier(name), identifiers.SQL(QUERIES[name] % numbered)
+                        )
                     )
-                )
-                await _ready(conn)
-                conn.prepared.add(query)
-            return await _answer(conn, EXECUTE[query], params)
+                    await _ready(conn)
+                    conn.prepared.add(name)
+            return await _answer(conn, execute[query], params)
 
     def _patience(self) -> asyncio.Timeout:
         """The server's own statement_timeout can not help when it is the server that hangs."""

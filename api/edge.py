@@ -60,6 +60,9 @@ WITHOUT_WAREHOUSE = ("/health/live", "/metrics", "/openapi.json", "/docs", "/ass
 AWAY = (b"cache-status", b'recommendations; hit; detail="the warehouse is away"')
 """Marks (RFC 9211) what is given from memory while the warehouse can not say whether it is current."""
 
+PRIMARY_AWAY = (b"cache-status", b'recommendations; fwd=miss; detail="the warehouse is away"')
+"""The same of what a replica says meanwhile."""
+
 NOT_IN_304 = (b"content-type", b"content-length", b"content-encoding")
 
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -147,13 +150,14 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = (b"x-request-id", log.identify(headers))
         status, route = 500, "none"
+        marks: Headers = []
         reader: Reader | None = None
 
         async def observed(message: Message) -> None:
             nonlocal status, route
             if message["type"] == "http.response.start":
                 status, route = message["status"], _route(scope)
-                message["headers"] = [*message["headers"], *SAFE, request_id]
+                message["headers"] = [*message["headers"], *SAFE, request_id, *marks]
                 message["headers"].append(CONTENT_OF_OURS if _is_page(message) else NO_CONTENT_OF_OTHERS)
             await send(message)
 
@@ -167,10 +171,14 @@ class Edge:
                 return await refused(scope, receive, observed)
             reader = READER.get()
             key = (reader.scope + path if reader else path, scope["query_string"])
-            answer, confirmed = None, True
+            answer = None
             if method in ("GET", "HEAD") and (answer := memory.leased(key)) is None:
                 answer, confirmed = await memory.confirmed(key)
+                marks = [AWAY] if answer and not confirmed else []
             if answer is None:
+                if scope["state"]["replica"] and not path.startswith(WITHOUT_WAREHOUSE):
+                    # Before it is asked: what the primary has said since the request began.
+                    marks = [] if await memory.settled() else [PRIMARY_AWAY]
                 # A copy: the server looks at its own. And it leaves the body out where HEAD was asked.
                 get = "GET" if method == "HEAD" else method
                 scope = {**scope, "path": path, "root_path": root, "method": get, "asked": method}
@@ -179,7 +187,7 @@ class Edge:
                 memory.keep(key, answer)
                 _kept(answer.route).inc()
             route = answer.route
-            status = await _give(answer, headers, request_id, send, confirmed)
+            status = await _give(answer, headers, [request_id, *marks], send)
         finally:
             _served(method, route, status).observe(seconds := perf_counter() - started)
             if self.log_each:
@@ -270,15 +278,12 @@ def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "none")
 
 
-async def _give(
-    answer: Answer, request: dict[bytes, bytes], request_id: tuple[bytes, bytes], send: Send, confirmed: bool
-) -> int:
+async def _give(answer: Answer, request: dict[bytes, bytes], marks: Headers, send: Send) -> int:
     """Sends the answer in the form that the request's headers ask for; returns the status."""
     headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")[:LONGEST_ACCEPT]))
     status = 200
     if b"if-none-match" in request and answer.is_what_the_client_has(request[b"if-none-match"]):
         status, headers, body = 304, [pair for pair in headers if pair[0] not in NOT_IN_304], b""
-    marks = [request_id] if confirmed else [request_id, AWAY]
     await send({"type": "http.response.start", "status": status, "headers": headers + marks})
     await send({"type": "http.response.body", "body": body})
     return status

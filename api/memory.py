@@ -105,8 +105,7 @@ class Memory:
         now = monotonic()
         if now >= self._leased_until or (answer := self._answers.get(key)) is None:
             return None
-        if now >= self._renew_after and self._running is None:
-            self._start()
+        self._renew(now)
         self._answers.move_to_end(key)
         return answer
 
@@ -120,6 +119,22 @@ class Memory:
         current = await self.confirm()
         return self._answers.get(key), current
 
+    async def settled(self) -> bool:
+        """Is `version` the current one, at some moment since now? Where no lease says so, the warehouse is asked.
+
+        False: it is away.
+        """
+        now = monotonic()
+        if now >= self._leased_until:
+            return await self.confirm()
+        self._renew(now)
+        return True
+
+    def begin(self, version: int) -> None:
+        """Makes it the version, unless the warehouse has named one."""
+        if self.version is None:
+            self.version = version
+
     def is_leased(self, version: int | None) -> bool:
         """Does a lease say that the version is the current one?"""
         return version == self.version and monotonic() < self._leased_until
@@ -132,9 +147,8 @@ class Memory:
         """
         if _size(key, answer) > self._limit:
             return
-        if self.version is None:
-            self.version = answer.version
-        elif answer.version != self.version:
+        self.begin(answer.version)
+        if answer.version != self.version:
             if self._running is None and monotonic() >= max(self._leased_until, self._retry_at):
                 self._start()
             return
@@ -149,6 +163,11 @@ class Memory:
     def doubt(self) -> None:
         """Gives nothing without asking first: the lease may be of a warehouse that is not the one any more."""
         self._leased_until = 0.0
+
+    def _renew(self, now: float) -> None:
+        """Asks for the next lease in the second half of this one."""
+        if now >= self._renew_after and self._running is None:
+            self._start()
 
     def _become(self, version: int) -> None:
         self._answers.clear()

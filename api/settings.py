@@ -13,8 +13,12 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     """libpq URI of the warehouse, as a role that may read marts (recommendations_api)."""
+    replica_url: SecretStr | None = None
+    """libpq URI of a read replica, as the same role: it is asked first, and `database_url` for leases and for what the
+    replica can not say yet."""
     pool_size: int = Field(default=8, ge=1)
-    """Connections to the warehouse for answers, a process; one more asks for leases."""
+    """Connections to the warehouse for answers, a process; one more asks for leases. With a replica so many lead there,
+    and a quarter as many to the primary."""
     pool_wait: float = Field(default=5.0, gt=0)
     """Seconds that a request waits for a free connection before it gets 503."""
     statement_timeout: float = Field(default=3.0, gt=0)

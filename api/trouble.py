@@ -44,7 +44,9 @@ log = logging.getLogger("uvicorn.error")
 class Trouble:
     """What is wrong at the moment: the cause of everything that can not be had."""
 
-    def __init__(self) -> None:
+    def __init__(self, setting: str) -> None:
+        """`setting`: the one whose URL leads to the warehouse."""
+        self._setting = setting
         self._causes: dict[str, str] = {}
 
     def failed(self, what: str, error: Exception) -> None:
@@ -53,7 +55,8 @@ class Trouble:
         FAILED.labels(cause).inc()
         if self._causes.get(what) != cause:
             self._causes[what] = cause
-            log.warning("%s (%s): %s", what, cause, _said(error) or MEANS.get(cause, ""))
+            means = MEANS.get(cause, "").replace("DATABASE_URL", self._setting)
+            log.warning("%s (%s): %s", what, cause, _said(error) or means)
 
     def over(self, what: str) -> None:
         """Logs that it went well, if it did not before."""

@@ -114,8 +114,10 @@ def _warehouse(url: str | None) -> Iterator[Finding]:
             for key in (("staging", "loads"), ("models", "builds"), ("marts", "publications"))
             if key in found
         ]
-        cursor.execute("SELECT current_user")
-        (role,) = cursor.fetchone() or ("",)
+        cursor.execute("SELECT current_user, pg_is_in_recovery()")
+        role, is_standby = cursor.fetchone() or ("", False)
+        if is_standby:
+            yield False, "warehouse: a standby, which nobody can write into: DATABASE_URL is to name the primary"
         yield all(kept), f"warehouse: {role} may {'' if all(kept) else 'not '}write; recommendations_pipeline may"
 
 

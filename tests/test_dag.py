@@ -439,6 +439,102 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
         assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [rows]
 
 
+EACH_ON_ITS_OWN_MACHINE = """
+import json, os, subprocess, sys
+from pathlib import Path
+from airflow.executors.base_executor import BaseExecutor
+
+class Machines(BaseExecutor):
+    def start(self):
+        self.processes = {}
+
+    def _process_workloads(self, workloads):
+        for workload in workloads:
+            del self.queued_tasks[workload.key]
+            self.running.add(workload.key)
+            machine = Path(os.environ["MACHINES"], workload.ti.task_id)
+            folders = {name: str(machine / name) for name in ("HOME", "TMPDIR", "AIRFLOW_HOME")}
+            for folder in folders.values():
+                os.makedirs(folder)
+            command = [sys.executable, "-m", "airflow.sdk.execution_time.execute_workload", "--json-string"]
+            self.processes[workload.key] = subprocess.Popen(
+                [*command, workload.model_dump_json()],
+                env=json.loads(os.environ["OF_A_MACHINE"]) | folders,
+                cwd=folders["HOME"],
+                stdout=(machine / "log").open("wb"),
+                stderr=subprocess.STDOUT,
+            )
+
+    def sync(self):
+        for key, process in list(self.processes.items()):
+            if process.poll() is not None:
+                del self.processes[key]
+                self.fail(key) if process.returncode else self.success(key)
+
+    def end(self):
+        for process in self.processes.values():
+            process.wait()
+
+    terminate = end
+"""
+"""An executor that starts each task as those of Kubernetes and ECS do: by its workload, where none has been before."""
+
+
+@pytest.mark.chaos
+@pytest.mark.skipif(
+    not chaos.LONG, reason="a minute of processor time, most of it Airflow's imports; make chaos runs it"
+)
+def test_steps_keep_nothing_on_a_machine_between_tasks(
+    delivered: Night, environment: dict[str, str], migrated_warehouse: Warehouse, s3_url: str, tmp_path: Path
+) -> None:
+    """Of two models. A machine knows the project, the contract's variables and where Airflow's API is; no metadata."""
+    yesterday = str(datetime.now(UTC).date() - timedelta(1))
+    delivered.deliver(*ordinary_logs(yesterday))
+    project, machines = tmp_path / "project", tmp_path / "machines"
+    for part in ("dags", "elt", "sql"):
+        shutil.copytree(PROJECT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "VERSION", project)
+    for model in sql.models():
+        if model.name not in ("TopCTR", "TopProduct"):
+            (project / "sql" / "models" / f"{model.relation}.sql").unlink()
+    (project / "machines.py").write_text(EACH_ON_ITS_OWN_MACHINE)
+    machines.mkdir()
+    of_all = {
+        "PYTHONPATH": str(project),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
+        "PATH": os.environ["PATH"],
+    }
+    api = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
+    of_a_machine = delivered.environment(s3_url) | of_all | {api: environment[api], "PYTHONDONTWRITEBYTECODE": "1"}
+    scheduler = (
+        environment
+        | of_all
+        | {
+            "AIRFLOW__CORE__EXECUTOR": "machines.Machines",
+            "MACHINES": str(machines),
+            "OF_A_MACHINE": json.dumps(of_a_machine),
+        }
+    )
+    with airflow.services(scheduler) as client:
+        wait_for(lambda: published(delivered.warehouse) == {yesterday}, client, [yesterday])
+        tasks = client.tasks("recommendations", [yesterday])
+    names = {"FiltrarDatos", "TopCTR", "TopProduct", "DBWriting"}
+    assert {(task["task_id"], task["try_number"]) for task in tasks} == {(name, 1) for name in names}
+    assert {machine.name for machine in machines.iterdir()} == names
+    left = {
+        str(file.relative_to(machine))
+        for machine in machines.iterdir()
+        for file in machine.rglob("*")
+        if file.is_file()
+    }
+    assert {file for file in left if not file.startswith("AIRFLOW_HOME/")} == {"log"}
+    assert not {file for file in left if "/logs/" not in file} - {"log", "AIRFLOW_HOME/airflow.cfg"}
+    one = Night(migrated_warehouse.copy(f"{delivered.warehouse.name}_one"), delivered.s3, delivered.bucket)
+    one.run(yesterday)
+    assert one.top_ctr(yesterday) == delivered.top_ctr(yesterday) != []
+    assert one.top_product(yesterday) == delivered.top_product(yesterday) != []
+
+
 def assert_no_secret_was_written(warehouse: Warehouse, airflow_home: Path) -> None:
     """Not in any log of the services or tasks, not in XCom, not in a rendered template."""
     secret = warehouse.postgres.password.encode()
