@@ -98,6 +98,7 @@ def filter_events(
         for share in every_share:
             fill(cursor, "rejected_lines", share.rejects)
         warehouse.run(cursor, "staging/rejected_lines", ds=day)
+        warehouse.run(cursor, "queries/month_of_the_day", ds=day)
         conn.commit()  # whatever becomes of the day, its unreadable lines are kept
 
         warehouse.run(cursor, "landing/active_advertisers")

@@ -1,0 +1,4 @@
+-- The day's month is there, before anything else is written.
+-- Grain: one row. Parameters: ds, the log day.
+-- On Citus a partition can not be made in a transaction in which another role than its owner has written to the nodes.
+SELECT staging.make_month(%(ds)s::date) AS made
