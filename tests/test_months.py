@@ -52,7 +52,7 @@ def months(warehouse: Warehouse, relation: str = "marts.recommendations") -> lis
 def without_months(folder: Path) -> None:
     """Makes a copy of sql/ one of the release before there were months."""
     for file in (folder / "migrations").iterdir():
-        if file.name >= "0027":
+        if "0027" <= file.name < "0030":
             file.unlink()
     for name in OF_MONTHS:
         (folder / f"{name}.sql").unlink()
