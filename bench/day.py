@@ -179,10 +179,12 @@ def repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> 
             "AND attname <> 'date' ORDER BY attnum",
             (table,),
         )
-        others = identifiers.SQL(", ").join(identifiers.Identifier(name) for (name,) in cursor.fetchall())
+        others = identifiers.Composed(
+            identifiers.SQL(", {}").format(identifiers.Identifier(name)) for (name,) in cursor.fetchall()
+        )
         insert = identifiers.SQL(
-            "INSERT INTO {table} (date, {others}) "
-            "SELECT days.date, {others} FROM {table} AS original, unnest(%s::date[]) AS days (date) "
+            "INSERT INTO {table} (date{others}) "
+            "SELECT days.date{others} FROM {table} AS original, unnest(%s::date[]) AS days (date) "
             "WHERE original.date = %s ORDER BY days.date ON CONFLICT DO NOTHING"
         ).format(table=identifiers.Identifier(*table.split(".")), others=others)
         # Day after day, as nights write them; not all at once, which would be a long sort.
