@@ -99,7 +99,7 @@ def test_what_the_night_works_on_is_on_the_workers_and_what_readers_read_is_not(
     owner = two_days.warehouse.url(MASTER)
     assert migrate(owner) == []
     distributed = cluster.ask(owner, "SELECT logicalrelid::text FROM pg_dist_partition ORDER BY 1")
-    assert [name for (name,) in distributed if not name[-1].isdigit()] == [
+    assert [name for (name,) in distributed if not name.startswith("months.")] == [
         "models.candidates",
         "staging.active_advertisers",
         "staging.product_daily",
@@ -111,6 +111,28 @@ def test_what_the_night_works_on_is_on_the_workers_and_what_readers_read_is_not(
     assert len(cluster.ask(owner, sizes)) > 1
     assert cluster.ask(owner, "SELECT FROM pg_dist_partition WHERE logicalrelid::text LIKE 'marts.%'") == []
     assert len(two_days.top_ctr(BEFORE)) == 20 * len(ADVERTISERS)
+
+
+def test_a_new_month_is_made_on_the_workers_and_one_that_is_forgotten_goes_there_too(two_days: Night) -> None:
+    later = "2024-12-02"
+    two_days.deliver(*logs(later))
+    two_days.run(later)
+    assert months(two_days) == ["2024-11-01", "2024-12-01"]
+    two_days.change(keep_days=0, keep_working_days=0)
+    two_days.warehouse.rows("UPDATE staging.loads SET loaded_at = loaded_at - interval '3 days'")
+    two_days.forget(later)
+    assert months(two_days) == ["2024-12-01"]
+    assert two_days.warehouse.rows("SELECT DISTINCT date::text FROM staging.product_daily") == [(later,)]
+    assert migrate(two_days.warehouse.url(MASTER)) == []
+
+
+def months(night: Night) -> list[str]:
+    """Those of the counts that are distributed."""
+    query = (
+        "SELECT months.first_day::text FROM staging.months JOIN pg_dist_partition ON logicalrelid = months.partition "
+        "WHERE months.relation = 'staging.product_daily'::regclass ORDER BY 1"
+    )
+    return [day for (day,) in night.warehouse.rows(query, role=MASTER)]
 
 
 def test_a_commit_of_the_counts_that_is_lost_on_the_way_is_noticed_and_a_retry_ranks_whole_lists(

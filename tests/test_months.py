@@ -50,7 +50,7 @@ def months(warehouse: Warehouse, relation: str = "marts.recommendations") -> lis
 
 
 def without_months(folder: Path) -> None:
-    """Makes a copy of sql/ one of the release before there were months."""
+    """Makes a copy of sql/ one from before there were months."""
     for file in (folder / "migrations").iterdir():
         if "0027" <= file.name < "0030":
             file.unlink()
@@ -58,6 +58,7 @@ def without_months(folder: Path) -> None:
         (folder / f"{name}.sql").unlink()
     counts = folder / "staging" / "product_daily.sql"
     counts.write_text(counts.read_text().replace("SELECT staging.make_month(%(ds)s::date) AS made;\n", ""))
+    (folder / "queries" / "month_of_the_day.sql").write_text("SELECT 1")
 
 
 class Asking(threading.Thread):
