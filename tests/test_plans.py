@@ -25,7 +25,7 @@ ASKED = {
 }
 """Of the pages and of the API's answers."""
 
-OF_A_SESSION = {"session", "server", "lease", "version", "keys"}
+OF_A_SESSION = {"session", "server", "lease", "version", "at_version", "keys"}
 """What the API asks that is no answer."""
 
 looked_at: Counter[str] = Counter()
