@@ -134,6 +134,22 @@ def test_a_warehouse_gets_its_months_while_it_is_read_and_answers_as_before(
     for table in ("months.recommendations_first", "months.product_daily_first"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             warehouse.rows(f"DELETE FROM {table}")
+    warehouse.make_months("2040-01-01")
+    for table, columns in (
+        ("marts.recommendations", "model, advertiser_id, rank, product_id, score, entry"),
+        ("staging.product_daily", "advertiser_id, product_id, impressions, clicks, views"),
+        (
+            "marts.publications",
+            "model, row_count, advertiser_count, sql_file, sql_version, git_revision, lists_hash, "
+            "load_id, sources, accounting, run_id",
+        ),
+    ):
+        copy = f"INSERT INTO {table} (date, {columns}) SELECT '2040-01-01', {columns} FROM {table} WHERE date = %s"
+        warehouse.rows(copy, DAY)
+    assert night.top_ctr("2040-01-01") == night.top_ctr(), "the views are of the whole table, not of the first month"
+    seen = "SELECT count(*) FROM marts.product_daily WHERE date = '2040-01-01'"
+    assert warehouse.rows(seen) == [(50,)]
+    warehouse.rows("DELETE FROM marts.publications WHERE date = '2040-01-01'")
     night.load(DAY, reload=True)
     night.rank()
     assert night.publish() == [], "the same lists have the same hash"
