@@ -59,13 +59,13 @@ def published_days(draw):
 
 def publish(warehouse: Warehouse, day: str, content: Published) -> None:
     """As if FiltrarDatos had loaded it and the models had ranked it; DBWriting is the real one."""
+    warehouse.make_months(day)
     conn = warehouse.connect()
     with conn, conn.cursor() as cursor:
         for table in ("loads", "active_advertisers", "product_daily", "source_objects", "accounting"):
             cursor.execute(f"DELETE FROM staging.{table} WHERE date = %s", (day,))
         cursor.execute("DELETE FROM models.candidates WHERE date = %s", (day,))
         cursor.execute("INSERT INTO staging.loads VALUES (%s, gen_random_uuid(), '', '')", (day,))
-        cursor.execute("SELECT staging.make_month(%s)", (day,))
         active = [(day, advertiser) for advertiser in content.active]
         execute_values(cursor, "INSERT INTO staging.active_advertisers VALUES %s", active)
         counts = [(day, *key, *row) for key, row in content.counts.items()]
