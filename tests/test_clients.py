@@ -217,6 +217,7 @@ def test_an_export_that_is_not_all_of_one_publication_has_no_end(
     warehouse: Warehouse, nobody_reads: None, tmp_path: Path
 ) -> None:
     """Lists too many to be on their way at once, read by a client that waits amid; the process grows by no day."""
+    warehouse.make_months()
     for statement in LARGE:
         warehouse.rows(statement)
     warehouse.rows("ANALYZE")
