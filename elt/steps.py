@@ -220,7 +220,7 @@ def build_model(day: str, model: sql.Model, connect: Connect, s3: Any, settings:
     key = {"ds": day, "model": model.name}
     started = time.monotonic()
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.lock_days_before(conn, day, model.looks_back)
+        warehouse.lock_days_before(conn, day, model)
         warehouse.lock_day(conn, day, shared=True)
         warehouse.lock_model(conn, day, model.name)
         # One snapshot for what is ranked and what is recorded as read, or a load that ends in between would be missed.

@@ -163,12 +163,13 @@ def lock_day(conn: Connection, day: str, *, shared: bool = False) -> None:
     _lock(conn, date.fromisoformat(day).toordinal(), shared=shared)
 
 
-def lock_days_before(conn: Connection, day: str, days: int) -> None:
-    """On Citus, waits for so many days before the day, shared, until the session ends: a snapshot is of one node there,
-    so that nobody may load what is being read. Elsewhere does nothing."""
+def lock_days_before(conn: Connection, day: str, model: sql.Model) -> None:
+    """On Citus, waits for the days before the day that the model reads, shared, until the session ends: a snapshot is
+    of one node there, so that nobody may load what is being read. Elsewhere does nothing, and what is wrong with the
+    model is PostgreSQL's to say."""
     conn.autocommit = True
     with conn.cursor() as cursor:
-        earlier = days if is_distributed(cursor) else 0
+        earlier = model.looks_back if is_distributed(cursor) else 0
     conn.autocommit = False
     for before in range(earlier, 0, -1):
         _lock(conn, date.fromisoformat(day).toordinal() - before, shared=True)
