@@ -46,6 +46,9 @@ STANDBY = (
 
 log = logging.getLogger("uvicorn.error")
 
+REPLICA_LOCK_TIMEOUT = 100
+"""Milliseconds that a query waits for a lock on a replica."""
+
 POOLER_PATIENCE = 1.0
 """Seconds that a second connection waits for a pooler to give it a server."""
 
@@ -253,6 +256,9 @@ class Database:
         """A session that is what the settings say. Raises Shared when it is not its own."""
         settings = {
             "statement_timeout": str(int(self._settings.statement_timeout * 1000)),
+            # What a standby replays may wait for somebody's long query, and every reader of the table behind it, while
+            # the primary answers.
+            "lock_timeout": str(REPLICA_LOCK_TIMEOUT) if self._is_replica else "0",
             # On a replica all of a message is of one snapshot. A lease is as young as the lock that it has taken.
             "isolation": "repeatable read" if self._is_replica else "read committed",
         }

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+from psycopg2.extensions import connection as Connection
 
 from elt import s3 as objects
 from elt import sql, warehouse
@@ -80,8 +81,26 @@ def _landing(settings: Settings) -> Iterator[Finding]:
             with closing(warehouse.opens(url, "LANDING_URLS")()) as conn:
                 version = conn.server_version // 10_000
                 yield version >= FLOOR, f"LANDING_URLS, {place}: PostgreSQL {version}; {FLOOR} or newer is needed"
+                if obstacles := ", ".join(_against_landing(conn)):
+                    yield False, f"LANDING_URLS, {place}: no log can land there: {obstacles}"
         except (PipelineError, psycopg2.OperationalError) as error:
             yield False, f"LANDING_URLS, {place}: {' '.join(str(error).split())}; check host, role, password and TLS"
+
+
+def _against_landing(conn: Connection) -> Iterator[str]:
+    """What keeps a session there from making temporary tables of whatever the logs hold."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_user, current_setting('transaction_read_only')::boolean, "
+            "has_database_privilege(current_database(), 'TEMPORARY'), current_setting('server_encoding')"
+        )
+        role, is_read_only, may, encoding = cursor.fetchone() or ("", False, True, "")
+    if is_read_only:
+        yield "its sessions are read-only, as a standby's"
+    if not may:
+        yield f"{role} may make no temporary tables; GRANT TEMPORARY ON DATABASE"
+    if encoding != "UTF8":
+        yield f"its encoding is {encoding}, and is to be UTF8"
 
 
 def _warehouse(url: str | None) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg2
 import pytest
@@ -153,3 +153,26 @@ def test_rebuild_goes_on_with_the_days_after_a_failure_of_any_kind(night: Night,
     assert night.warehouse.rows("SELECT DISTINCT date::text, model FROM marts.publications ORDER BY 1, 2") == [
         (day, model) for day in (days[0], days[2]) for model in sorted(MODELS)
     ]
+
+
+def test_where_no_log_can_land_is_a_finding(delivered: Night, s3_url: str) -> None:
+    """Else the night would tell."""
+    conn = psycopg2.connect(delivered.warehouse.postgres.url("postgres", "postgres"))
+    conn.autocommit = True
+    with closing(conn), conn.cursor() as cursor:
+        cursor.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            places = {
+                "may make no temporary tables": delivered.warehouse.url("recommendations_api"),
+                "its encoding is LATIN1": delivered.warehouse.postgres.url("recommendations_pipeline", "latin"),
+                "read-only": delivered.warehouse.url("recommendations_pipeline")
+                + "?options=-c%20default_transaction_read_only%3Don",
+            }
+            status, wrong = check(delivered, s3_url, LANDING_URLS=" ".join(places.values()))
+        finally:
+            cursor.execute("DROP DATABASE latin")
+    assert status == 1
+    assert len(wrong) == len(places), wrong
+    for place, (reason, finding) in enumerate(zip(places, wrong, strict=True), 1):
+        assert finding.startswith(f"LANDING_URLS, {place}: no log can land there: ")
+        assert reason in finding

@@ -295,6 +295,26 @@ def test_with_the_replica_away_the_primary_answers_and_then_the_replica_again(
         ready(instance)
 
 
+def test_what_waits_on_the_replica_for_somebodys_long_query_is_asked_of_the_primary(
+    pair: Pair, both: list[httpx.Client]
+) -> None:
+    """What is replayed then takes a table for itself: readers of it would wait behind it, half a minute or longer."""
+    for instance in both:
+        ready(instance)
+    waiting = "SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    with closing(psycopg2.connect(pair.standby.url("postgres", pair.night.warehouse.name))) as analyst:
+        analyst.cursor().execute("SELECT count(*) FROM marts.recommendations")
+        pair.ask(pair.primary, "BEGIN; LOCK TABLE marts.recommendations; COMMIT; SELECT 1")
+        wait_until(lambda: pair.ask(pair.standby, waiting))
+        for instance in both:
+            before = outcomes(instance)
+            for path in (LIST, "/history/ACME", "/exports/lists.csv"):
+                answer = instance.get(fresh(path))
+                assert (answer.status_code, pair.newest in answer.text) == (200, True), path
+            assert (outcomes(instance) - before)["away"] > 0
+        assert pair.ask(pair.standby, waiting), "it was over before"
+
+
 def test_what_an_answer_was_made_of_is_said_in_one_snapshot_with_it(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +322,7 @@ def test_what_an_answer_was_made_of_is_said_in_one_snapshot_with_it(
     ((version,),) = warehouse.rows("SELECT number FROM marts.version")
     waiting = QUERIES["at_version"].replace("AS yes", "AS yes, pg_advisory_xact_lock(7)")
     monkeypatch.setitem(QUERIES, "at_version", waiting)
+    monkeypatch.setattr("api.database.REPLICA_LOCK_TIMEOUT", 0)
 
     async def story() -> tuple[Any, Any]:
         settings = Settings(replica_url=warehouse.url("recommendations_api"), pool_size=1, statement_timeout=20)
