@@ -116,6 +116,7 @@ class Database:
         self._no_lease_until = 0.0
         self._server: Row | None = None
         self._trouble = Trouble(name)
+        self._no_connection = NO_CONNECTION.replace("warehouse", "replica") if replica else NO_CONNECTION
         self.on_another_server: Callable[[], None] = lambda: None
         """Called when the newest connection leads to another server than those before."""
 
@@ -239,11 +240,11 @@ class Database:
         try:
             conn = await self._opened()
         except (psycopg2.Error, UnicodeError, TimeoutError) as error:
-            self._trouble.failed(NO_CONNECTION, error)
+            self._trouble.failed(self._no_connection, error)
             if isinstance(error, UnicodeError):  # an unencoded % in the password may make bytes that are no UTF-8
                 raise psycopg2.ProgrammingError("no libpq URI") from None
             raise
-        self._trouble.over(NO_CONNECTION)
+        self._trouble.over(self._no_connection)
         if conn.server != self._server:
             if self._server is not None:
                 self.on_another_server()

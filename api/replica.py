@@ -6,18 +6,33 @@ version, which it says in the same snapshot. While the primary is away the last 
 replica says of another one, older or newer, is not given.
 """
 
+import logging
 from math import inf
 from time import monotonic
 from typing import Any
 
+import psycopg2
 from prometheus_client import Counter
 
 from api.database import Database, Row, TooSlow, Unavailable
 from api.memory import Memory
 from api.settings import Settings
+from api.trouble import Trouble
 
 PAUSE = 1.0
 """Seconds between two tries of a replica that is away; meanwhile the primary is asked."""
+
+LONG = 60.0
+"""Seconds that it may be behind, each time it is asked, before the log says so."""
+
+NO_ANSWER = "no answer of the replica, the primary is asked"
+BEHIND_FOR_LONG = (
+    "the replica has been behind each time it was asked for %.0f s, the primary is asked: it does not follow, or "
+    "REPLICA_URL leads to no replica of what DATABASE_URL leads to"
+)
+"""Told apart in the log."""
+
+log = logging.getLogger("uvicorn.error")
 
 QUERIES = Counter("replica_queries", "What the replica was asked, and what came of it", ["outcome"])
 ANSWERED, BEHIND, AWAY = map(QUERIES.labels, ("answered", "behind", "away"))
@@ -37,6 +52,8 @@ class WithReplica(Database):
         super().__init__(settings)
         self._replica = Database(settings, replica=True)
         self._away, self._ask_again = False, 0.0
+        self._no_answers = Trouble("REPLICA_URL")
+        self._behind_since, self._told = inf, False
 
     async def fetch_all(self, query: str, **params: Any) -> list[Row]:
         """As Database has it. What is answered was the current state at some moment since it was asked for, or, with
@@ -68,9 +85,26 @@ class WithReplica(Database):
                 raise
             self._away = True
             AWAY.inc()
+            # Without a connection there is no code, and the replica's pool has said it.
+            if isinstance(error.__cause__, psycopg2.Error) and error.__cause__.pgcode:
+                self._no_answers.failed(NO_ANSWER, error.__cause__)
             return None
         finally:
             self._ask_again = monotonic() + PAUSE
         self._away = False
+        self._no_answers.over(NO_ANSWER)
         (BEHIND if rows is None else ANSWERED).inc()
+        self._tell_if_behind(rows is None)
         return rows
+
+    def _tell_if_behind(self, is_behind: bool) -> None:
+        now = monotonic()
+        if not is_behind:
+            if self._told:
+                log.info("no longer: the replica is behind")
+            self._behind_since, self._told = inf, False
+            return
+        self._behind_since = min(self._behind_since, now)
+        if not self._told and now - self._behind_since >= LONG:
+            self._told = True
+            log.warning(BEHIND_FOR_LONG, now - self._behind_since)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import re
 import threading
 from collections import Counter
@@ -19,7 +20,9 @@ from chaos import figures, instances, standby_of, wait_until
 from conftest import DAY, Night, Warehouse, ordinary_logs
 from test_access import TOMORROW, bearer
 
-from api.database import QUERIES, Database
+from api.database import QUERIES, Database, Unavailable
+from api.memory import Memory
+from api.replica import WithReplica
 from api.settings import Settings
 from elt import keys
 from elt.__main__ import main
@@ -111,7 +114,8 @@ def outcomes(instance: httpx.Client) -> Counter[str]:
 
 def ready(instance: httpx.Client) -> None:
     """The replica, if it was away, is asked again."""
-    wait_until(lambda: is_ready(instance) and not behind_or_away(instance))
+    # Within a second of having found it away it is not asked, which counts as nothing.
+    wait_until(lambda: is_ready(instance) and set(asked_once(instance)) == {"answered"})
 
 
 def newest_end(instance: httpx.Client) -> datetime:
@@ -132,10 +136,15 @@ def is_unmarked(instance: httpx.Client) -> bool:
     return not is_marked(instance)
 
 
-def behind_or_away(instance: httpx.Client) -> Counter[str]:
+def asked_once(instance: httpx.Client) -> Counter[str]:
+    """What comes of one list that nobody has asked for, and of `/metrics`."""
     before = outcomes(instance)
     instance.get(fresh(LIST))
-    return +Counter({key: n for key, n in (outcomes(instance) - before).items() if key != "answered"})
+    return outcomes(instance) - before
+
+
+def behind_or_away(instance: httpx.Client) -> Counter[str]:
+    return +Counter({key: n for key, n in asked_once(instance).items() if key != "answered"})
 
 
 def test_answers_come_from_the_replica_and_leases_from_the_primary(pair: Pair, both: list[httpx.Client]) -> None:
@@ -338,6 +347,43 @@ def test_what_an_answer_was_made_of_is_said_in_one_snapshot_with_it(
         return seen
 
     assert asyncio.run(story()) == ([(version,)], None)
+
+
+def test_the_log_says_why_the_replica_does_not_answer(
+    delivered: Night,
+    migrated_warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever connects to the wrong database had no word of it: the primary answered everything."""
+    delivered.run()
+    url = delivered.warehouse.url("recommendations_api")
+    behind = "the replica has been behind each time it was asked for 0 s"
+
+    def said(replica: str, long: float = 60.0) -> list[str]:
+        async def story() -> None:
+            database = WithReplica(Settings(database_url=url, replica_url=replica))
+            database.memory = Memory(database.lease, Unavailable, 0)
+            for _ in range(3):
+                assert await database.fetch("ready") == (DAY,)
+                database._ask_again = 0.0
+            database.close()
+
+        monkeypatch.setattr("api.replica.LONG", long)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "uvicorn.error"):
+            asyncio.run(story())
+        return [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
+
+    other = migrated_warehouse.copy("no_replica").url("recommendations_api")
+    empty = migrated_warehouse.postgres.url("recommendations_api", "postgres")
+    assert said(url) == said(other) == []
+    (line,) = said(other, long=0)
+    assert line.startswith(behind)
+    (line,) = said(empty)
+    assert line.startswith("no answer of the replica, the primary is asked (query): relation")
+    (line,) = said(url.replace(f"/{delivered.warehouse.name}", "/nosuch"))
+    assert line == 'no connection to the replica (database): database "nosuch" does not exist'
 
 
 def test_who_names_a_standby_as_the_warehouse_is_told_so(
