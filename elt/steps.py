@@ -322,8 +322,9 @@ def forget(day: str, connect: Connect, settings: Settings) -> None:
         warehouse.run(cursor, "retention/days", **params)
         warehouse.run(cursor, "retention/published")
         conn.commit()
-        warehouse.run(cursor, "retention/months")
-        conn.commit()
+        for rest in ("months", "forgotten"):
+            warehouse.run(cursor, f"retention/{rest}")
+            conn.commit()
 
 
 @contextmanager
