@@ -50,9 +50,11 @@ class Trouble:
         self._causes: dict[str, str] = {}
 
     def failed(self, what: str, error: Exception) -> None:
-        """Counts it, and logs it when it did not fail before, or for another cause."""
+        """Counts it, if it is of the warehouse, and logs it when it did not fail before, or for another cause."""
         cause = cause_of(error)
-        FAILED.labels(cause).inc()
+        if self._setting == "DATABASE_URL":
+            # What the replica can not say is counted by replica_queries_total: the warehouse is there.
+            FAILED.labels(cause).inc()
         if self._causes.get(what) != cause:
             self._causes[what] = cause
             means = MEANS.get(cause, "").replace("DATABASE_URL", self._setting)

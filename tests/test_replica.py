@@ -24,6 +24,7 @@ from api.database import QUERIES, Database, Unavailable
 from api.memory import Memory
 from api.replica import WithReplica
 from api.settings import Settings
+from api.trouble import FAILED
 from elt import keys
 from elt.__main__ import main
 from elt.warehouse import opens
@@ -349,6 +350,15 @@ def test_what_an_answer_was_made_of_is_said_in_one_snapshot_with_it(
     assert asyncio.run(story()) == ([(version,)], None)
 
 
+def exposed_failures() -> dict[str, float]:
+    return {
+        sample.labels["cause"]: sample.value
+        for metric in FAILED.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
+
+
 def test_the_log_says_why_the_replica_does_not_answer(
     delivered: Night,
     migrated_warehouse: Warehouse,
@@ -375,6 +385,7 @@ def test_the_log_says_why_the_replica_does_not_answer(
             asyncio.run(story())
         return [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
 
+    counted = exposed_failures()
     other = migrated_warehouse.copy("no_replica").url("recommendations_api")
     empty = migrated_warehouse.postgres.url("recommendations_api", "postgres")
     assert said(url) == said(other) == []
@@ -384,6 +395,7 @@ def test_the_log_says_why_the_replica_does_not_answer(
     assert line.startswith("no answer of the replica, the primary is asked (query): relation")
     (line,) = said(url.replace(f"/{delivered.warehouse.name}", "/nosuch"))
     assert line == 'no connection to the replica (database): database "nosuch" does not exist'
+    assert exposed_failures() == counted, "the warehouse is there: nobody is to be woken"
 
 
 def test_who_names_a_standby_as_the_warehouse_is_told_so(
