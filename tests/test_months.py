@@ -220,3 +220,14 @@ def test_a_month_past_retention_is_dropped_once_nobody_reads_it_and_a_day_of_ano
     night.deliver(*ordinary_logs("2024-08-31"))
     night.run("2024-08-31")
     assert ("2024-08-31",) in night.warehouse.rows(there)
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_day_that_the_release_before_has_set_aside_is_loaded_again(delivered: Night) -> None:
+    """It runs until it is replaced, and does not say so in staging.days_set_aside."""
+    delivered.run()
+    delivered.load(reload=True)
+    delivered.warehouse.rows("DELETE FROM staging.days_set_aside")
+    delivered.deliver(*ordinary_logs(shift=1))
+    delivered.run()
+    assert delivered.warehouse.rows("SELECT count(*) FROM marts.product_daily") == [(50,)]

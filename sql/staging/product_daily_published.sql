@@ -33,4 +33,6 @@ WHERE
         SELECT 1
         FROM staging.days_set_aside
         WHERE days_set_aside.date = %(ds)s::date
-    );
+    )
+-- The release before that table sets days aside without it.
+ON CONFLICT (date, advertiser_id, product_id) DO NOTHING;
