@@ -678,7 +678,8 @@ def test_however_many_sessions_land_a_log_and_wherever_the_counts_and_the_kept_l
         )
     assert all(one == found[0] for one in found)
     assert (date.fromisoformat(DAY), "ACME", "p1", 101, 1, 0) in found[0][0], "100 of one object, 1 of another"
-    assert gzip.decompress(found[0][-1]).count(f"ACME,p1,impression,{DAY}\n".encode()) == 101
+    ads_kept = delivered.object(f"intermediate/date={DAY}/{steps.LOGS[-1]}.csv.gz")
+    assert gzip.decompress(ads_kept).count(f"ACME,p1,impression,{DAY}\n".encode()) == 101
     assert delivered.accounting("ads_views") | {"kept": 1201, "other_day": 40, "rejected": 4} == (
         delivered.accounting("ads_views")
     )
