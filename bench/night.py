@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -378,9 +378,11 @@ def give_times(file: Path) -> None:
 
 def cpu_of(server: psutil.Process) -> float:
     """Processor seconds of a server and of its processes, those that have ended included."""
-    live = [server, *server.children(recursive=True)]
-    ended = server.cpu_times()
-    return sum(sum(process.cpu_times()[:2]) for process in live) + ended.children_user + ended.children_system
+    seconds = 0.0
+    for process in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that ends now is counted by the server
+            seconds += sum(process.cpu_times()[:2])
+    return seconds + sum(server.cpu_times()[:4])
 
 
 def middle_of(runs: list[Run]) -> float:
