@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from conftest import DAY, Night
+from conftest import DAY, Night, Warehouse
 
 from api.database import EXECUTE, PARAMETERS, QUERIES
 from bench.day import repeat
@@ -41,7 +41,7 @@ class Explained(psycopg2.extensions.cursor):
         text = self.mogrify(query, params).decode()
         for statement in re.split(r";\s*\n\s*\n", text):
             bare = re.sub(r"--[^\n]*", "", statement).strip()
-            if bare.startswith(("SELECT", "WITH", "INSERT", "DELETE", "CREATE TEMPORARY TABLE ranked")):
+            if bare.startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLE ranked")):
                 name = " ".join(bare.split())[:120]
                 super().execute("SAVEPOINT explained")
                 super().execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
@@ -133,3 +133,28 @@ def test_nothing_of_the_night_or_of_an_answer_grows_with_the_history_or_with_adv
     # A few rows a day there may be, such as its publications.
     assert {name: (n, twice[name]) for name, n in few.items() if twice[name] > 2.3 * n + 3_000} == {}
     assert {name: (n, longer[name]) for name, n in long.items() if longer[name] > 1.2 * n + 3_000} == {}
+
+
+def test_of_thousands_of_excluded_products_each_is_looked_at_once_to_fill_up_a_list(warehouse: Warehouse) -> None:
+    warehouse.rows(f"INSERT INTO staging.loads VALUES ('{DAY}', gen_random_uuid(), '', '', now())")
+
+    def moved_up(excluded: int) -> int:
+        looked_at.clear()
+        conn = psycopg2.connect(warehouse.url("recommendations_pipeline"), cursor_factory=Explained)
+        with closing(conn), conn.cursor() as cursor:
+            numbers = "generate_series(1, %s) AS n"
+            cursor.execute(
+                f"INSERT INTO staging.exclusions SELECT '{DAY}', 'ACME', 'p' || 2 * n FROM {numbers}", [excluded]
+            )
+            cursor.execute(
+                "CREATE TEMPORARY TABLE ranked ON COMMIT DROP AS SELECT 'ACME'::text AS advertiser_id, n AS rank, "
+                f"'p' || n AS product_id, 1.0 / n AS score FROM {numbers}",
+                [2 * excluded + 20],
+            )
+            cursor.execute(sql.read("models/candidates"), {"ds": DAY, "model": "TopCTR"})
+            cursor.execute("SELECT rank, product_id FROM models.candidates ORDER BY rank")
+            assert cursor.fetchall() == [(n, f"p{2 * n - 1}") for n in range(1, 21)]
+        (looked,) = (n for name, n in looked_at.items() if name.startswith("UPDATE pg_temp.ranked"))
+        return looked
+
+    assert moved_up(1_000) <= 2.3 * moved_up(500)

@@ -44,22 +44,36 @@ WHERE
     ranked.advertiser_id = dropped.advertiser_id
     AND ranked.product_id = dropped.product_id;
 
+-- One below the other and counted on the way down, not joined: thousands of an advertiser may be excluded.
 UPDATE pg_temp.ranked SET rank = ranked.rank - above.places
 FROM (
     SELECT
-        lower.advertiser_id,
-        lower.rank,
-        count(*) AS places
-    FROM pg_temp.dropped
-    INNER JOIN pg_temp.ranked AS lower
-        ON
-            dropped.advertiser_id = lower.advertiser_id
-            AND dropped.rank < lower.rank
-    GROUP BY lower.advertiser_id, lower.rank
+        both_kinds.advertiser_id,
+        both_kinds.rank,
+        both_kinds.is_dropped,
+        count(*) FILTER (WHERE both_kinds.is_dropped) OVER (
+            PARTITION BY both_kinds.advertiser_id ORDER BY both_kinds.rank, both_kinds.is_dropped
+        ) AS places
+    FROM (
+        SELECT
+            ranked.advertiser_id,
+            ranked.rank,
+            FALSE AS is_dropped
+        FROM pg_temp.ranked
+        UNION ALL
+        SELECT
+            dropped.advertiser_id,
+            dropped.rank,
+            TRUE AS is_dropped
+        FROM pg_temp.dropped
+    ) AS both_kinds
 ) AS above
 WHERE
     ranked.advertiser_id = above.advertiser_id
-    AND ranked.rank = above.rank;
+    AND ranked.rank = above.rank
+    AND NOT above.is_dropped
+    AND above.places > 0
+    AND above.rank - above.places <= 20;
 
 DELETE FROM pg_temp.ranked
 WHERE ranked.rank > 20;
