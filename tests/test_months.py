@@ -182,6 +182,8 @@ def test_a_new_month_is_made_by_who_writes_its_first_day_and_two_at_once_wait_fo
     ):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             warehouse.rows(statement)
+    with pytest.raises(psycopg2.errors.NullValueNotAllowed, match="of_date is null; it is a log day"):
+        warehouse.rows("SELECT staging.make_month(NULL)")
     for role in ("recommendations_api", "recommendations_analyst"):
         for function in ("make_month('2024-12-01')", "drop_months()"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -211,7 +213,11 @@ def test_a_month_past_retention_is_dropped_once_nobody_reads_it_and_a_day_of_ano
         cursor.execute("SELECT staging.make_month('2024-08-15')")
         night.forget("2024-12-01")
         assert "months.recommendations_2024_08" in months(night.warehouse), "somebody is about to write a day of it"
-    night.forget("2024-12-01")
+    vacuuming = psycopg2.connect(night.warehouse.url(MASTER))
+    with closing(vacuuming), vacuuming.cursor() as cursor:
+        stays = "months.recommendations_2024_12, months.product_daily_2024_12"
+        cursor.execute(f"LOCK TABLE {stays} IN SHARE UPDATE EXCLUSIVE MODE")
+        night.forget("2024-12-01")
     left = ["2024_07", "2024_09", "2024_12"]
     for relation, table in (("marts.recommendations", "recommendations"), ("staging.product_daily", "product_daily")):
         assert months(night.warehouse, relation) == [f"months.{table}_{month}" for month in left]

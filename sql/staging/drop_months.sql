@@ -28,8 +28,9 @@ BEGIN
                 )
         );
         EXIT WHEN is_sure OR forgotten = '{}';
-        -- Who wrote a day of one (staging.make_month) has committed once this is had: hence the second look.
-        LOCK TABLE staging.product_daily, marts.recommendations IN ACCESS EXCLUSIVE MODE;
+        -- Who wrote a day of one (staging.make_month) has committed once this is had: hence the second look. Not of the
+        -- months: who vacuums one that stays keeps no other from being dropped.
+        LOCK TABLE ONLY staging.product_daily, ONLY marts.recommendations IN ACCESS EXCLUSIVE MODE;
         is_sure := true;
     END LOOP;
     FOREACH month IN ARRAY forgotten LOOP

@@ -15,13 +15,16 @@ DECLARE
     first_day date := make_date(extract(YEAR FROM of_date)::integer, extract(MONTH FROM of_date)::integer, 1);
     name text;
 BEGIN
-    LOCK TABLE staging.product_daily, marts.recommendations IN ACCESS SHARE MODE;
+    IF of_date IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = 'staging.make_month: of_date is null; it is a log day, YYYY-MM-DD';
+    END IF;
+    LOCK TABLE ONLY staging.product_daily, ONLY marts.recommendations IN ACCESS SHARE MODE;
     FOREACH parent IN ARRAY ARRAY['staging.product_daily', 'marts.recommendations']::regclass[] LOOP
         CONTINUE WHEN EXISTS (
             SELECT FROM staging.months
             WHERE months.relation = parent AND months.first_day <= of_date AND of_date < months.end_day
         );
-        EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
         CONTINUE WHEN EXISTS (
             SELECT FROM staging.months
             WHERE months.relation = parent AND months.first_day <= of_date AND of_date < months.end_day
