@@ -13,6 +13,10 @@ class Incomplete(NotYet):
     """What has arrived of the day, whole as it is, looks like a part of it: nothing but further objects cures that."""
 
 
+class Overtaken(NotYet):
+    """Another run has the day: what becomes of it is that run's."""
+
+
 class Locked(NotYet):
     """Somebody did not let go of a lock for too long; that is nobody who does the same work."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from elt import days, deliveries, sql, steps, warehouse
 from elt import s3 as objects
 from elt.copying import unload
-from elt.errors import Incomplete, Locked, NotYet, PipelineError, Withdrawn
+from elt.errors import Incomplete, NotYet, Overtaken, PipelineError, Withdrawn
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -133,7 +133,8 @@ def run_late(
 ) -> list[str]:
     """Runs again, of the `late_days` days before the day, those of which something was delivered since they were
     loaded, or since their runs were refused: a day that failed, because its logs came after the last retry, is found.
-    Ranks and publishes again those of the week before it whose lists have lost rows.
+    So is one that such a run has loaded and not published. Ranks and publishes again those of the week before the day
+    whose lists have lost rows.
 
     What a day has to itself is looked at on S3, by its objects' ETags. Of one object for all days the load of the day
     has counted how many lines the day before has now.
@@ -170,22 +171,20 @@ def run_late(
 def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> list[str]:
     """Runs it for every day, oldest first, whatever becomes of the others; returns the days that it published.
 
-    Who runs or withdraws a day at the same time decides what becomes of it: that is no fault. Raises in the end
-    PipelineError that says of the others why not; Locked when a lock was not to be had.
+    Who runs or withdraws a day at the same time decides what becomes of it, and a day that has not arrived is waited
+    for: those are no faults. Raises in the end PipelineError that says of the others why not; NotYet when waiting may
+    cure one.
     """
     published, refused = [], []
     kind: type[PipelineError] = PipelineError
     for day in sorted(days_again):
         try:
             run(day)
-        except (NotYet, Withdrawn) as error:
-            if not isinstance(error, Locked):
-                log.warning("%s, %s: %s", day, which, error)
-                continue
-            refused.append(f"{day}, {which}: {error}")
-            kind = Locked
+        except (Incomplete, Overtaken, Withdrawn) as error:
+            log.warning("%s, %s: %s", day, which, error)
         except PipelineError as error:
             refused.append(f"{day}, {which}: {error}")
+            kind = NotYet if isinstance(error, NotYet) else kind
         else:
             published.append(day)
     if refused:
@@ -210,6 +209,8 @@ def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Sett
         looked_at = cursor.fetchall()
         warehouse.run(cursor, "queries/lines_that_came_late", ds=day, daily=daily)
         counted = cursor.fetchall()
+        warehouse.run(cursor, "queries/loads_left_over", ds=day, late_days=settings.late_days)
+        left_over = cursor.fetchall()
     found = {}
     for earlier, is_published, known in looked_at:
         sources = settings.sources(earlier)
@@ -230,6 +231,8 @@ def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Sett
     for source, lines_now, lines_then in counted if settings.late_days else ():
         why = f"{source} has {lines_now:,} lines of it, and had {lines_then:,} when it was loaded"
         found.setdefault(days.before(day), (True, why))
+    for earlier, is_published in left_over:
+        found.setdefault(earlier, (is_published, "it is loaded, and was not published"))
     return found
 
 

@@ -23,7 +23,7 @@ from psycopg2.extras import Json
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload
-from elt.errors import Incomplete, NotYet, PipelineError, Withdrawn
+from elt.errors import Incomplete, NotYet, Overtaken, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
 from elt.shares import Share, land_share, share_out, write_kept
@@ -252,10 +252,10 @@ def publish(
 
     What `first` does is part of it, once nobody else can load or publish the day.
 
-    Returns the names of the models whose publication changed; running it again changes nothing. Raises NotYet when
-    another run has loaded the day since the models were built, Withdrawn when the day was taken back and no run of it
-    has begun since, PipelineError when an audit of sql/audits/publication is broken; then readers still see what they
-    saw before.
+    Returns the names of the models whose publication changed; running it again changes nothing. Raises Overtaken when
+    another run has loaded the day since the models were built, NotYet when a product was hidden or unhidden since,
+    Withdrawn when the day was taken back and no run of it has begun since, PipelineError when an audit of
+    sql/audits/publication is broken; then readers still see what they saw before.
     """
     params: dict[str, Any] = {"ds": day, "models": [model.name for model in models]}
     began = time.monotonic()
@@ -266,7 +266,7 @@ def publish(
         warehouse.check_committed(cursor)
         warehouse.run(cursor, "queries/models_to_build", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
-            raise NotYet(
+            raise Overtaken(
                 f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
             )
         warehouse.run(cursor, "queries/hidden_since", **params)

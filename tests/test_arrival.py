@@ -7,10 +7,12 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import Night, as_csv
 
 from elt import warehouse, withdrawals
@@ -442,6 +444,55 @@ def test_a_day_that_failed_for_good_is_run_when_its_logs_come(daily: Night) -> N
     assert [daily.accounting(log, missing)["delivered"] for log in HEADERS] == [300, 300]
     assert daily.top_product(missing) != []
     assert daily.warehouse.rows("TABLE marts.outdated_lists") == []
+
+
+@contextmanager
+def slow_down(night: Night, *days: str) -> Iterator[None]:
+    """S3 answers so when a model of the days is written."""
+
+    def answer(params: dict[str, str], **_: Any) -> None:
+        if any(f"date={day}/Top" in params["Key"] for day in days):
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "reduce"}}, "CreateMultipartUpload")
+
+    events = night.s3.meta.events
+    events.register("before-parameter-build.s3.CreateMultipartUpload", answer)
+    try:
+        yield
+    finally:
+        events.unregister("before-parameter-build.s3.CreateMultipartUpload", answer)
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_a_late_day_that_was_loaded_and_not_published_is_found_again(daily: Night) -> None:
+    """S3 was away just then, or the run was killed: the load has made known what came late."""
+    missing, first, second, third = (str(FIRST + timedelta(n)) for n in range(4))
+    with pytest.raises(NotYet, match="no object under this prefix yet"):
+        daily.load(missing)
+    arrive(daily, FIRST + timedelta(1), 50)
+    daily.run(first)
+    arrive(daily, FIRST, 50)
+    late = HEADERS["product_views"] + f"{WORLD.active[0]},late,{first}\n" * 50
+    daily.put(f"{first}/product_views/late", late)
+    arrive(daily, FIRST + timedelta(2), 50)
+    with slow_down(daily, missing, first), pytest.raises(NotYet) as told:
+        daily.run(second)
+    assert f"{second} is published; after that:\nrefused: 2 of 2 days" in str(told.value)
+    assert str(told.value).count("S3 answered SlowDown") == 2
+    assert daily.top_product(missing) == []
+    arrive(daily, FIRST + timedelta(3), 50)
+    daily.run(third)
+    assert daily.top_product(missing) != []
+    assert (WORLD.active[0], 1, "late", 50) in daily.top_product(first)
+    assert daily.warehouse.rows("TABLE staging.days_set_aside") == []
+    # Loaded anew, and kept from being published by an audit: that was told.
+    daily.put(f"{first}/product_views/late", late + late.splitlines()[1])
+    daily.load(first)
+    daily.rank(first)
+    daily.warehouse.rows("UPDATE models.candidates SET product_id = 'invented' WHERE date = %s AND rank = 1", first)
+    with pytest.raises(PipelineError, match="products_had_events"):
+        daily.publish(first)
+    daily.run(third)
+    assert daily.warehouse.rows("SELECT date::text FROM staging.days_set_aside") == [(first,)]
 
 
 def test_a_day_that_an_audit_holds_or_somebody_withdrew_or_is_loading_is_left_alone(
