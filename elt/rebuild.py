@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 from botocore.exceptions import BotoCoreError, ClientError
 
-from elt import following, sql, steps, withdrawals
+from elt import following, sql, steps, warehouse, withdrawals
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
@@ -33,10 +33,11 @@ def rebuild(
 ) -> list[str]:
     """Loads, ranks and publishes every day from `first` to `last`; says a line a day. Returns the days that failed.
 
-    Days before `first` that the models look back on are loaded when they are not, if their logs are there. Published
-    days after `last` that look back into the range are ranked and published again. What is loaded already from the same
-    objects by the same SQL is not read again, unless `reload`; so a rebuild that was stopped goes on where it was.
-    Days that look like a part of one fail, unless they are wanted `incomplete`.
+    Days before `first` that the models look back on are loaded when they are not, if their logs are there; those that
+    are stay as they are, since nobody would publish them again. Published days after `last` that look back into the
+    range are ranked and published again. What is loaded already from the same objects by the same SQL is not read
+    again, unless `reload`; so a rebuild that was stopped goes on where it was. Days that look like a part of one fail,
+    unless they are wanted `incomplete`.
     """
     models = sql.models()
     looks_back = max(model.looks_back for model in models)
@@ -47,7 +48,7 @@ def rebuild(
 
     for day in _days(first - timedelta(looks_back), first - timedelta(1)):
         try:
-            say(f"{day}  {load(day)}, to look back on")
+            say(f"{day}  {'was loaded' if _is_loaded(day, connect) else load(day)}, to look back on")
         except FAILURES as error:
             say(f"{day}  nothing to look back on: {_first_line(error)}")
     failed = []
@@ -73,6 +74,12 @@ def rebuild(
             failed += [day] if day not in failed else []
             say(f"{day}  FAILED afterwards: {error}")
     return failed
+
+
+def _is_loaded(day: str, connect: Connect) -> bool:
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/is_loaded", ds=day)
+        return cursor.rowcount > 0
 
 
 def _days(first: date, last: date) -> Iterator[str]:

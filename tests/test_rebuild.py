@@ -63,8 +63,12 @@ def test_a_range_from_nothing_is_what_plain_python_ranks(night: Night, s3_url: s
     for table in ("staging.loads", "marts.publications"):
         runs = f"SELECT DISTINCT run_id FROM {table} WHERE date BETWEEN %s AND %s"
         assert night.warehouse.rows(runs, DAYS[1], DAYS[3]) == [("rebuild",)], table
+    stood = night.warehouse.rows("SELECT * FROM staging.loads WHERE date < %s ORDER BY 1", DAYS[3])
+    night.deliver(active, views[1:], ads)
     reload = rebuild(night, s3_url, "--from", DAYS[3], "--to", DAYS[3], "--reload")
-    assert f"{DAYS[3]}  loaded, ranked {PRODUCTS} products, published already" in reload.stdout
+    assert f"{DAYS[3]}  loaded, ranked {PRODUCTS} products, published" in reload.stdout
+    assert night.warehouse.rows("SELECT * FROM staging.loads WHERE date < %s ORDER BY 1", DAYS[3]) == stood
+    assert night.warehouse.rows("TABLE staging.days_set_aside") == [], "what is only looked back on is not loaded anew"
 
 
 @pytest.mark.model_blind
