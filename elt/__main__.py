@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError
 from elt import following, hiding, keys, preview, sql, warehouse, withdrawals
 from elt import s3 as objects
 from elt.check import check
-from elt.errors import PipelineError
+from elt.errors import FAILURES, PipelineError
 from elt.migrate import migrate
-from elt.rebuild import FAILURES, rebuild
+from elt.rebuild import rebuild
 from elt.roles import ROLES, set_password
 from elt.settings import load_settings
 

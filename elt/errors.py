@@ -1,5 +1,10 @@
 """What can go wrong with a day, told apart by whether waiting helps."""
 
+from collections.abc import Sequence
+
+import psycopg2
+from botocore.exceptions import BotoCoreError, ClientError
+
 
 class PipelineError(Exception):
     """The day cannot be processed as it was delivered or as the code stands: a retry would fail the same way."""
@@ -23,3 +28,13 @@ class Locked(NotYet):
 
 class Withdrawn(PipelineError):
     """An operator took the day back from readers: a new run of it, or `restore`, publishes it again; nothing else."""
+
+
+FAILURES = (PipelineError, psycopg2.Error, BotoCoreError, ClientError, OSError, ValueError)
+"""What ends a day, and not the days after it; the last two are smart_open's, of S3 that is away."""
+
+
+def together(said: str, errors: Sequence[Exception]) -> PipelineError:
+    """One error for all: NotYet when waiting may cure every one. A retry would not meet again what is told once."""
+    for_good = [error for error in errors if isinstance(error, PipelineError) and not isinstance(error, NotYet)]
+    return PipelineError(said) if for_good else NotYet(said)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from elt import days, deliveries, sql, steps, warehouse
 from elt import s3 as objects
 from elt.copying import unload
-from elt.errors import Incomplete, NotYet, Overtaken, PipelineError, Withdrawn
+from elt.errors import FAILURES, Incomplete, NotYet, Overtaken, PipelineError, Withdrawn, together
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -45,21 +45,25 @@ def finish(
     which something came late, forgets what is not kept, writes the published lists to S3.
 
     Returns the names of the models whose publication of the day changed. Raises as `steps.publish` does; when the day
-    is published and something after that is refused, all else is done, and then PipelineError raised that says so.
+    is published and something after that fails, all else is done, and then PipelineError raised that says so.
     """
     rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
     changed = steps.publish(day, models, connect, settings, run_id=run_id)
-    refused = []
-    for beyond in (catch_up, run_late):
+    failed: list[Exception] = []
+    for beyond in (
+        partial(catch_up, day, models, connect, open_s3, settings, run_id=run_id),
+        partial(run_late, day, models, connect, open_s3, settings, run_id=run_id),
+        partial(steps.forget, day, connect, settings),
+        partial(write_published, day, connect, open_s3, settings),
+    ):
         try:
-            beyond(day, models, connect, open_s3, settings, run_id=run_id)
-        except PipelineError as error:
-            refused.append(error)
-    steps.forget(day, connect, settings)
-    write_published(day, connect, open_s3, settings)
-    if refused:
-        kind = NotYet if any(isinstance(error, NotYet) for error in refused) else PipelineError
-        raise kind("\n".join([f"{day} is published; after that:", *map(str, refused)])) from refused[0]
+            beyond()
+        except FAILURES as error:
+            failed.append(error)
+    if failed:
+        raise together(
+            "\n".join([f"{day} is published; after that:", *(str(error).strip() for error in failed)]), failed
+        ) from failed[0]
     return changed
 
 
@@ -173,24 +177,24 @@ def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> 
 
     Who runs or withdraws a day at the same time decides what becomes of it, and a day that has not arrived is waited
     for: those are no faults. Raises in the end PipelineError that says of the others why not; NotYet when waiting may
-    cure one.
+    cure all of them.
     """
-    published, refused = [], []
-    kind: type[PipelineError] = PipelineError
+    published: list[str] = []
+    failed: dict[str, Exception] = {}
     for day in sorted(days_again):
         try:
             run(day)
         except (Incomplete, Overtaken, Withdrawn) as error:
             log.warning("%s, %s: %s", day, which, error)
-        except PipelineError as error:
-            refused.append(f"{day}, {which}: {error}")
-            kind = NotYet if isinstance(error, NotYet) else kind
+        except FAILURES as error:
+            failed[day] = error
         else:
             published.append(day)
-    if refused:
+    if failed:
         done = f"published again: {', '.join(published)}; " if published else ""
-        of = len(published) + len(refused)
-        raise kind("\n".join([f"{done}refused: {len(refused)} of {of} days", *refused]))
+        first = f"{done}refused: {len(failed)} of {len(published) + len(failed)} days"
+        said = [f"{day}, {which}: {str(error).strip()}" for day, error in failed.items()]
+        raise together("\n".join([first, *said]), list(failed.values()))
     return published
 
 

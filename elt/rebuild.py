@@ -5,19 +5,13 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
-import psycopg2
-from botocore.exceptions import BotoCoreError, ClientError
-
 from elt import following, sql, steps, warehouse, withdrawals
-from elt.errors import PipelineError
+from elt.errors import FAILURES
 from elt.settings import Settings
 from elt.warehouse import Connect
 
 RUN_ID = "rebuild"
 """Recorded as the run that loaded and published."""
-
-FAILURES = (PipelineError, psycopg2.Error, BotoCoreError, ClientError, OSError, ValueError)
-"""What ends a day, and not the days after it; the last two are smart_open's, of S3 that is away."""
 
 
 def rebuild(
