@@ -243,7 +243,7 @@ def _refused(scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
     if sum(map(len, chain.from_iterable(scope["headers"]))) > MOST_HEADERS:
         return problem(431, f"the headers are larger than {MOST_HEADERS} bytes")
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > LARGEST_BODY:
+    if not length.isdigit() or len(length) > 9 or int(length) > LARGEST_BODY:
         return problem(413, f"the body is larger than {LARGEST_BODY} bytes")
     return None
 

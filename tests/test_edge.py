@@ -176,6 +176,9 @@ def test_a_body_in_pieces_of_which_there_is_none_is_none(reader: httpx.Client) -
     assert exchange(port, asked + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
     assert exchange(port, asked + b"1\r\nx\r\n").startswith(b"HTTP/1.1 413")
     assert exchange(port, asked).startswith(b"HTTP/1.1 408"), "the end is not waited for for ever"
+    length = b"GET /recommendations/a/TopCTR HTTP/1.1\r\nHost: api\r\nContent-Length: %s\r\n\r\n"
+    assert exchange(port, length % b"0").startswith(b"HTTP/1.1 200")
+    assert exchange(port, length % (5_000 * b"0")).startswith(b"HTTP/1.1 413"), "Python reads no number of 5,000 digits"
     twice = asked + b"0\r\n\r\n" + asked.replace(b"/TopCTR", b"/None") + b"0\r\n\r\n"
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
         client.sendall(twice)
