@@ -483,6 +483,7 @@ def _ask_hostile_things(api: str, access: str, right: str, other: str, guesses: 
                     f"/advertisers?after={part[0]}",
                     f"/recommendations?advertiser_id={part[0]}&advertiser_id=ACME&model={part[1]}",
                     f"/exports/lists.{chance.choice(['csv', 'ndjson'])}?model={part[0]}",
+                    f"/search?q={part[0]}",
                     f"/{part[0]}/{part[1]}/{part[2]}",
                 ]
             )
@@ -507,7 +508,7 @@ def _ask_hostile_things(api: str, access: str, right: str, other: str, guesses: 
             statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
             assert answer.status_code < 500, (method, path)
             # What is wrong with the address of a page is told on a page.
-            if answer.status_code >= 400 and method != "HEAD" and answer.url.path != "/":
+            if answer.status_code >= 400 and method != "HEAD" and answer.url.path not in ("/", "/search"):
                 assert answer.headers["content-type"] == "application/problem+json", (method, path)
                 assert set(json.loads(answer.content)) >= {"type", "title", "status", "detail"}
         assert http.get("/recommendations/ACME", headers={"x-api-key": right}).json()["count"] == 20

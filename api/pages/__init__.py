@@ -194,7 +194,9 @@ async def night(request: Request, date: Date) -> Response:
 
 
 @pages.get("/search")
-async def search(request: Request, q: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+async def search(
+    request: Request, q: Annotated[str, Query(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+) -> Response:
     found = await _find(request, "page_search", typed=q.strip())
     if q.strip() in found["advertisers"] and q.strip() not in WITHOUT_ADDRESS:
         return RedirectResponse(f"{_root(request)}/advertisers/{path(q.strip())}", 303)
