@@ -45,7 +45,8 @@ FOR_NOW = "public, max-age=0, stale-if-error=86400"
 between give what it has: as this program itself does while the warehouse is away, it is better than nothing."""
 
 FOR_GOOD = "public, max-age=86400, immutable"
-"""A past day that was published once will not change, unless its logs are delivered again: hence a day, not a year."""
+"""A past day that was published once, and never withdrawn, will not change, unless its logs are delivered again or it is
+withdrawn: hence a day, not a year."""
 
 SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")

@@ -19,6 +19,7 @@ from conftest import DAY, Night, Warehouse, ordinary_logs
 
 from api.database import AT_ONCE, Batch
 from api.memory import Answer, Memory, understands_gzip
+from elt import withdrawals
 from local.airflow import free_port
 from local.api import serve
 from local.postgres import Postgres
@@ -220,13 +221,20 @@ def test_a_past_day_is_immutable_until_it_is_published_again(client: httpx.Clien
     def cached(path: str) -> str:
         return client.get(path).headers["cache-control"]
 
-    path = "/recommendations/ACME/TopCTR"
+    path, export = "/recommendations/ACME/TopCTR", f"/exports/lists.csv?date={BEFORE}"
     assert "immutable" in cached(f"{path}?date={BEFORE}")
+    assert "immutable" in cached(export)
     assert "immutable" not in cached(f"{path}?date={DAY}")
     assert "immutable" not in cached(path)
     published.deliver(*ordinary_logs(BEFORE, shift=1))
     published.run(BEFORE)
     assert "immutable" not in cached(f"{path}?date={BEFORE}")
+    connect = published.warehouse.connect
+    withdrawals.withdraw(BEFORE, connect, why="logs of the test system", by="ana")
+    withdrawals.lift(BEFORE, connect, by="test")
+    published.run(BEFORE)
+    for of_a_day_withdrawn in (f"{path}?date={BEFORE}", export):
+        assert "immutable" not in cached(of_a_day_withdrawn)
 
 
 def test_requests_that_miss_together_get_their_own_answers(published: Night, tmp_path: Path) -> None:

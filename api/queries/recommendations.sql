@@ -2,7 +2,7 @@
 -- there is nothing has no row.
 -- Grain: request. Parameters: advertiser_ids; models, in any spelling; dates, NULL for the newest published day;
 -- limits, how many entries at most, NULL for all: one element each a request.
--- `lasting`: of a past day that was never published again.
+-- `lasting`: of a past day that was never published again, nor withdrawn.
 -- `body` is NULL where rows of the list are lost: it has a gap, fewer products than its change since the day before was
 -- counted of, or it is empty and its model has fewer entries on the day than were published. These are counted for an
 -- empty list only.
@@ -37,7 +37,13 @@ published AS MATERIALIZED (
         publications.model,
         publications.row_count,
         lower(translate(publications.model, '-_', '')) AS spelling,
-        publications.revision = 1 AND publications.date < newest.date AS is_final
+        publications.revision = 1
+        AND publications.date < newest.date
+        AND NOT EXISTS (
+            SELECT 1
+            FROM marts.withdrawals
+            WHERE withdrawals.date = publications.date
+        ) AS is_final
     FROM requested_days
     INNER JOIN marts.publications ON requested_days.date = publications.date
     CROSS JOIN newest
