@@ -229,8 +229,9 @@ class Database:
             return conn
         try:
             younger = await self._connect()
-        except (psycopg2.Error, TimeoutError):
+        except psycopg2.Error:
             # The server is full, or the password a new one: better the old connection than none, for as long again.
+            # One that hangs is not waited for twice.
             conn.opened = monotonic()
             return conn
         conn.close()

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api import log
 from api.access import READER, Access, Reader, caching
 from api.asked import LONGEST_ID, the_id, with_slashes_of_ids
-from api.memory import Answer, Headers, Memory, understands_gzip
+from api.memory import LARGE, Answer, Headers, Memory, understands_gzip
 from api.problems import problem
 
 LONGEST_TARGET, MOST_HEADERS, LARGEST_BODY = 4 * 1024, 16 * 1024, 16 * 1024
@@ -45,8 +45,8 @@ FOR_NOW = "public, max-age=0, stale-if-error=86400"
 between give what it has: as this program itself does while the warehouse is away, it is better than nothing."""
 
 FOR_GOOD = "public, max-age=86400, immutable"
-"""A past day that was published once, and never withdrawn, will not change, unless its logs are delivered again or it is
-withdrawn: hence a day, not a year."""
+"""A past day that was published once will not change, unless its logs are delivered again or it is withdrawn: hence a
+day, not a year."""
 
 SAFE: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 NO_CONTENT_OF_OTHERS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
@@ -75,7 +75,7 @@ SERVED = Histogram(
     ["http_request_method", "http_route", "http_response_status_code"],
     buckets=BUCKETS,
 )
-KEPT = Count("http_answers_kept", "Answers taken into memory; the others were given from it", ["http_route"])
+KEPT = Count("http_answers_kept", "Answers that were made; the others were given from memory", ["http_route"])
 _served, _kept = cache(SERVED.labels), cache(KEPT.labels)
 
 
@@ -281,7 +281,10 @@ def _route(scope: Scope) -> str:
 
 async def _give(answer: Answer, request: dict[bytes, bytes], marks: Headers, send: Send) -> int:
     """Sends the answer in the form that the request's headers ask for; returns the status."""
-    headers, body = answer.representation(understands_gzip(request.get(b"accept-encoding", b"")[:LONGEST_ACCEPT]))
+    zips = understands_gzip(request.get(b"accept-encoding", b"")[:LONGEST_ACCEPT])
+    if zips and len(answer.body) > LARGE:
+        await asyncio.to_thread(answer.representation, zips)
+    headers, body = answer.representation(zips)
     status = 200
     if b"if-none-match" in request and answer.is_what_the_client_has(request[b"if-none-match"]):
         status, headers, body = 304, [pair for pair in headers if pair[0] not in NOT_IN_304], b""

@@ -26,6 +26,9 @@ OVERHEAD = 1500
 WORTH_ZIPPING = 1000
 """Bytes of a body; a smaller one fits into one packet as it is."""
 
+LARGE = 100_000
+"""Bytes of a body that are zipped beside the event loop: what takes milliseconds would keep all others waiting."""
+
 PATIENCE = 0.5
 """Seconds that an answer in memory waits at most for the warehouse to confirm it, and between two tries."""
 
@@ -84,7 +87,10 @@ class Answer:
 
 
 class Memory:
-    """The answers of one version, at most `limit` bytes of them, the longest unasked ones given up first."""
+    """The answers of one version, at most `limit` bytes of them, the longest unasked ones given up first.
+
+    One of more than a hundredth of it is not kept: it would push out lists, of which there is room for thousands.
+    """
 
     def __init__(self, ask: Callable[[], Awaitable[tuple[bool, int, float]]], unavailable: type[Exception], limit: int):
         """`ask` asks the warehouse for a lease (Database.lease), and raises `unavailable`."""
@@ -145,7 +151,7 @@ class Memory:
         Of another one it may be the first, or have been on its way too long: versions have no order, only `ask` can say
         which is current. So it is asked, for the answers that follow.
         """
-        if _size(key, answer) > self._limit:
+        if _size(key, answer) > self._limit / 100:
             return
         self.begin(answer.version)
         if answer.version != self.version:

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     connection_lifetime: float = Field(default=60.0, gt=0)
     """Seconds after which a connection is replaced, so that the server is used that the host's name leads to now."""
     memory_mb: int = Field(default=32, ge=0)
-    """Answers kept in memory, MB, a process; 0 keeps none."""
+    """Answers kept in memory, MB, a process, none that takes more than a hundredth of it; 0 keeps none."""
     default_model: str = "Recommended"
     """The model whose list is the answer when a request names none."""
     api_access: Literal["open", "keys"] = "open"

@@ -7,18 +7,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from datetime import date, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import psycopg2
 import pytest
 from conftest import DAY, Night, Warehouse, ordinary_logs
+from fastapi import Request
 
-from api.database import AT_ONCE, Batch
+from api.database import AT_ONCE, Batch, Database, Unavailable
+from api.edge import _give
 from api.memory import Answer, Memory, understands_gzip
+from api.pages import overview
+from api.settings import Settings
 from elt import withdrawals
 from local.airflow import free_port
 from local.api import serve
@@ -130,15 +135,73 @@ def test_with_the_database_away_memory_answers_marked_and_the_rest_is_503(
             check_away()
             server.start()
             check_back()
-            os.kill(server.pid, signal.SIGSTOP)
-            for pid in server_processes(server):
-                os.kill(pid, signal.SIGSTOP)
-            try:
+            with hanging(server):
                 check_away()
-            finally:
-                for pid in [server.pid, *server_processes(server)]:
-                    os.kill(pid, signal.SIGCONT)
             check_back()
+
+
+def test_a_server_that_hangs_is_given_up_once(own: tuple[Postgres, Night], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is to be replaced is not asked after its successor had no answer."""
+    server, night = own
+    settings = Settings(
+        database_url=night.warehouse.url("recommendations_api"), pool_size=1, connection_lifetime=0.000_001
+    )
+    waited: list[asyncio.Timeout] = []
+
+    def patience(_: Database) -> asyncio.Timeout:
+        waited.append(asyncio.timeout(0.5))
+        return waited[-1]
+
+    async def story() -> None:
+        database = Database(settings)
+        await database.fetch("ready")
+        monkeypatch.setattr(Database, "_patience", patience)
+        with hanging(server):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await database.fetch("ready")
+        database.close()
+
+    asyncio.run(story())
+    assert len(waited) == 1
+
+
+def test_an_overview_is_given_from_memory_on_the_day_after_too(
+    published: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warehouse goes before midnight."""
+    url = published.warehouse.url("recommendations_api")
+    databases = [Database(Settings(database_url=each)) for each in (url, url.replace(published.warehouse.name, "none"))]
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
+            return super().now(tz) + timedelta(1)
+
+    async def story() -> str:
+        state = SimpleNamespace(memory=Memory(lambda: databases[0].lease(), Unavailable, 32_000_000))
+        request = Request({"type": "http", "headers": [], "app": SimpleNamespace(state=state)})
+        state.database = databases[0]
+        await overview(request)
+        databases.pop(0).close()
+        state.database = databases[0]
+        monkeypatch.setattr("api.pages.datetime", Tomorrow)
+        return bytes((await overview(request)).body).decode()
+
+    page = asyncio.run(story())
+    assert "Was late" in page
+    assert f"the last on {datetime.now(UTC).date()}" in page
+
+
+@contextmanager
+def hanging(server: Postgres) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    for pid in server_processes(server):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in [server.pid, *server_processes(server)]:
+            os.kill(pid, signal.SIGCONT)
 
 
 def until(look: Any, good: Any) -> Any:
@@ -195,6 +258,22 @@ def test_large_answers_are_zipped_for_those_who_understand_it(client: httpx.Clie
     assert zipped.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
     for tag in (zipped.headers["etag"], plain.headers["etag"]):
         assert client.get(path, headers={"if-none-match": tag}).status_code == 304
+
+
+def test_others_are_answered_while_a_very_large_answer_is_zipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, zip_it, threads = Answer(b"x" * 1_000_000, [], version=1, route="/"), gzip.compress, []
+
+    def compress(*arguments: Any, **options: Any) -> bytes:
+        threads.append(threading.current_thread())
+        return zip_it(*arguments, **options)
+
+    async def send(_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(gzip, "compress", compress)
+    assert asyncio.run(_give(answer, {b"accept-encoding": b"gzip"}, [], send)) == 200
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize(
@@ -299,20 +378,20 @@ def test_memory_is_bounded_and_gives_up_what_was_not_asked_for_longest() -> None
     async def ask() -> tuple[bool, int, float]:
         pytest.fail("the warehouse is asked")
 
-    memory = Memory(ask=ask, unavailable=Exception, limit=100_000)
+    memory = Memory(ask=ask, unavailable=Exception, limit=350_000)
     for n in range(1000):
-        memory.keep((f"/{n}", b"a=1"), Answer(b"x" * (n % 100) * 100, [], version=1, route="/"))
+        memory.keep((f"/{n}", b"a=1"), Answer(b"x" * (n % 100) * 10, [], version=1, route="/"))
         sizes = (answer.size + len(path) + len(query) for (path, query), answer in memory._answers.items())
-        assert memory._bytes == sum(sizes) <= 100_000
+        assert memory._bytes == sum(sizes) <= 350_000
     assert ("/999", b"a=1") in memory._answers
     assert ("/0", b"a=1") not in memory._answers
-    memory.keep(("/large", b""), Answer(b"x" * 100_000, [], version=1, route="/"))
-    assert ("/large", b"") not in memory._answers
     bytes_before = memory._bytes
+    memory.keep(("/large", b""), Answer(b"x" * 1_000, [], version=1, route="/"))
+    assert memory._bytes == bytes_before, "what takes more than a hundredth pushes nothing out"
     for body in (b"x" * 40, b"y" * 4):
         again = Answer(body, [], version=1, route="/")
         memory.keep(("/999", b"a=1"), again)
-        assert memory._bytes == bytes_before - 2 * (9_900 - len(body))
+        assert memory._bytes == bytes_before - 2 * (990 - len(body))
         assert len(again.representation(zips=False)[1]) + len(again.representation(zips=True)[1]) <= again.size
 
 
@@ -321,14 +400,14 @@ def test_what_was_asked_for_is_given_up_after_what_was_not() -> None:
         return True, 1, 60.0
 
     async def story() -> None:
-        memory = Memory(ask, unavailable=OSError, limit=10_000)
-        keys = [(path, b"") for path in ("/a", "/b", "/c")]
-        for key in keys[:2]:
-            memory.keep(key, Answer(b"x" * 1_000, [], version=1, route="/"))
+        memory = Memory(ask, unavailable=OSError, limit=350_000)
+        keys = [(f"/{n}", b"") for n in range(141)]
+        for key in keys[:140]:
+            memory.keep(key, Answer(b"x" * 490, [], version=1, route="/"))
         await memory.confirmed(keys[0])
         assert memory.leased(keys[0])
-        memory.keep(keys[2], Answer(b"x" * 1_000, [], version=1, route="/"))
-        assert [memory.leased(key) is not None for key in keys] == [True, False, True]
+        memory.keep(keys[140], Answer(b"x" * 490, [], version=1, route="/"))
+        assert [memory.leased(key) is not None for key in keys] == [True, False, *[True] * 139]
 
     asyncio.run(story())
 
@@ -360,7 +439,7 @@ def test_a_lease_that_is_granted_counts_from_before_it_was_asked_for(
         return granted, 1, 0.15
 
     async def story() -> None:
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
         assert memory.leased(("/", b"")) is None
         assert (await memory.confirmed(("/", b"")))[1]
@@ -379,7 +458,7 @@ def test_a_lease_is_renewed_by_the_first_who_asks_in_its_second_half(clock: Call
         return True, 1, 0.15
 
     async def story() -> None:
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         memory.keep(("/", b""), Answer(b"known", [], version=1, route="/"))
         await memory.confirmed(("/", b""))
         for passed, asked_by_then in ((0.0, 1), (0.07, 1), (0.01, 2), (0.07, 2), (0.01, 3), (0.14, 4)):
@@ -410,7 +489,7 @@ def test_a_warehouse_that_is_away_is_asked_twice_a_second_by_the_first_who_comes
 
     async def story() -> None:
         nonlocal away
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
         memory.keep(key, known)
         for passed, asked_by_then in ((0.0, 1), (0.4, 1), (0.1, 2), (0.4, 2), (0.1, 3)):
@@ -435,7 +514,7 @@ def test_a_warehouse_that_hangs_is_waited_for_half_a_second_once() -> None:
             await go_on.wait()
             return False, 1, 0.15
 
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
         memory.keep(key, known)
         begun = asyncio.get_running_loop().time()
@@ -464,7 +543,7 @@ def test_under_a_lease_no_answer_of_another_version_is_kept() -> None:
         async def ask() -> tuple[bool, int, float]:
             return True, 2, 60.0
 
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         known, other = ("/known", b""), ("/other", b"")
         memory.keep(known, Answer(b"of 2", [], version=2, route="/"))
         await memory.confirmed(known)
@@ -488,7 +567,7 @@ def test_all_who_come_during_a_check_are_answered_by_one_more() -> None:
         return False, 1, 0.15
 
     async def story() -> None:
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         key, known = ("/", b""), Answer(b"known", [], version=1, route="/")
         memory.keep(key, known)
         for asked_before in (0, 2):
@@ -522,7 +601,7 @@ def test_a_request_is_answered_by_a_check_that_began_after_it() -> None:
         return answer
 
     async def story() -> None:
-        memory = Memory(ask, unavailable=OSError, limit=100_000)
+        memory = Memory(ask, unavailable=OSError, limit=1_000_000)
         key, old = ("/", b""), Answer(b"old", [], version=1, route="/")
         memory.keep(key, old)
         first = asyncio.create_task(memory.confirmed(key))

@@ -128,7 +128,8 @@ templates.filters |= {
 
 @pages.get("/")
 async def overview(request: Request) -> Response:
-    found = await _find(request, "page_overview", ended=datetime.now(UTC).date() - timedelta(1))
+    ended = datetime.now(UTC).date() - timedelta(1)
+    found = await _find(request, "page_overview", {"ended": ended}) | {"ended": str(ended)}
     names = [of["model"] for of in found["models"]]
     for night in found["nights"]:
         night |= _what_became_of(night) | {"month": night["date"][:7]}
@@ -208,14 +209,14 @@ async def docs(request: Request) -> Response:
     return _render(request, "docs.html", {})
 
 
-async def _find(request: Request, query: str, **params: Any) -> Found:
-    """What the page's query finds now, empty when it finds no row.
+async def _find(request: Request, query: str, now: Found | None = None, **params: Any) -> Found:
+    """What the page's query finds now, empty when it finds no row; `now`: its parameters that the clock says.
 
     `read_at` says when the warehouse said it. When that can not be asked, it is what memory has, and `away`.
     """
     memory, key = request.app.state.memory, (query, repr(params).encode())
     try:
-        row = await request.app.state.database.fetch(query, **params)
+        row = await request.app.state.database.fetch(query, **(now or {}), **params)
     except Unavailable:
         answer, _ = await memory.confirmed(key)
         if answer is None:
@@ -328,7 +329,6 @@ def _list(model: str, entries: list[Found], ranks: dict[str, dict[str, int]], da
     return {
         "model": model,
         "entries": entries,
-        "age": age,
         "figure": figure,
         "evidence": {"clicks", "impressions"} <= set(names),
         "others": [name for name in others if name not in same],
