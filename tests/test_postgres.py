@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from elt.settings import PROJECT
 from local import postgres as embedded
 from local.airflow import free_port
 
@@ -39,5 +41,8 @@ def test_a_closed_folder_is_not_opened_for_it(monkeypatch: pytest.MonkeyPatch) -
                         assert cursor.fetchone() == (str(server.folder),), "the same one again"
             assert {path: path.stat().st_mode for path in modes} == modes
         finally:
-            for made in (server.folder.parent, server.bin.parents[2]):
-                shutil.rmtree(made)
+            made = embedded.ELSEWHERE / project.relative_to("/")
+            assert server.folder.is_relative_to(made)
+            assert server.bin.is_relative_to(made)
+            subprocess.run(["make", "-sf", PROJECT / "Makefile", "clean"], cwd=project, check=True)
+            assert not made.exists()
