@@ -194,7 +194,7 @@ def _picture(edges: list[Edge]) -> list[str]:
 
     def node(name: str) -> str:
         identity = re.sub(r"\W", "_", name)
-        shape = '[("{}")]' if "." in name else '["{}"]' if name[:3] != "GET" else '(["{}"])'
+        shape = '(["{}"])' if name[:4] == "GET " else '[("{}")]' if "." in name else '["{}"]'
         return identity + shape.format(name)
 
     lines = [f"    {node(source)} --> {node(target)}" for source, target in sorted(set(edges))]

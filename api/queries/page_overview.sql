@@ -11,8 +11,6 @@ published AS (
     SELECT
         publications.date,
         max(publications.revision) AS revision,
-        max(publications.published_at) AS published_at,
-        max(publications.advertiser_count) AS listed,
         (array_agg(publications.accounting ORDER BY publications.model))[1] AS accounting
     FROM newest
     INNER JOIN marts.publications ON publications.date > newest.date - 60
@@ -72,12 +70,10 @@ nights AS (
     SELECT
         series.night::date AS date,
         published.revision,
-        published.published_at,
         withdrawn.why AS withdrawn,
         refused.audits AS refused,
         refused.held,
         daily.advertisers,
-        daily.products,
         daily.impressions,
         daily.clicks,
         daily.views,
@@ -121,7 +117,6 @@ outcomes AS (
 outcome AS (
     SELECT
         evaluation.model,
-        evaluation.date AS lists_of,
         evaluation.ctr,
         evaluation.unlisted_ctr,
         evaluation.advantage,
@@ -218,9 +213,7 @@ models AS (
         publications.model,
         publications.advertiser_count AS advertisers,
         publications.full_list_count AS full_lists,
-        publications.row_count AS entries,
         variation.replaced_share,
-        outcome.lists_of,
         outcome.ctr,
         outcome.unlisted_ctr,
         outcome.advantage,
