@@ -169,7 +169,7 @@ def _figures(cursor: Cursor) -> list[str]:
 def repeat(cursor: Cursor, tables: list[str], dates: list[date], like: date) -> None:
     """Gives the days what the tables (schema.name) have of one day, so that they are as large as they would be.
 
-    All in one transaction: one that changes what readers see ends a quarter of a second later (marts.commit_after_leases).
+    All in one transaction: one that changes what readers see ends a quarter of a second later (marts.version).
     """
     cursor.execute("BEGIN")
     cursor.execute("SELECT staging.make_month(day) FROM unnest(%s::date[]) AS day", (dates,))
