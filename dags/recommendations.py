@@ -100,7 +100,9 @@ with DAG(
     )
     def filter_events() -> dict[str, Any]:
         context = get_current_context()
-        run_step(withdrawals.lift, by=context["run_id"])
+        ti = context["ti"]
+        if ti.try_number == ti.max_tries - ti.task.retries + 1:  # the first of the run, or since somebody cleared it
+            run_step(withdrawals.lift, by=context["run_id"])
         wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
         loaded = run_step(with_s3(steps.filter_events), run_id=context["run_id"], **wanted)
         return {"loaded": loaded, **tell("what_was_loaded")}

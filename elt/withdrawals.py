@@ -98,7 +98,7 @@ def _check_restorable(cursor: Cursor, day: str) -> None:
 
 
 def lift(day: str, connect: Connect, *, by: str, **_: Any) -> None:
-    """A run of the day begins, `by` its id: if the day is withdrawn, this run may publish it again."""
+    """A run of the day begins, `by` its id, and is no retry: if the day is withdrawn, this run may publish it again."""
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.run(cursor, "queries/withdrawal", ds=day)
         if cursor.fetchall()[0][4]:

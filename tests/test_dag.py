@@ -29,8 +29,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, copy_database, ordinary_logs
 
-from elt import notices, sql, steps
-from elt.errors import NotYet, PipelineError
+from elt import notices, sql, steps, withdrawals
+from elt.errors import NotYet, PipelineError, Withdrawn
 from elt.settings import PROJECT, Settings
 from elt.warehouse import lock_day, lock_model
 from local import airflow
@@ -139,6 +139,8 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "nonsense")
     monkeypatch.setitem(context, "run_id", "test")
     monkeypatch.setitem(context, "params", {"reload": False, "incomplete": False})
+    task = dag.get_task("FiltrarDatos")
+    context["ti"] = SimpleNamespace(try_number=1, max_tries=task.retries, task=task)
     for task in (dag.get_task("FiltrarDatos").python_callable, partial(dag.get_task("TopCTR").python_callable, 0)):
         with pytest.raises(AirflowFailException, match=r"^S3: Invalid endpoint: nonsense; set AWS_ENDPOINT_URL_S3"):
             task()
@@ -159,6 +161,36 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     context["logical_date"] = datetime.combine(datetime.now(UTC), datetime.min.time(), UTC)
     with pytest.raises(AirflowFailException, match=r"has not ended(?s:.*)The newest log day there can be is"):
         run_step(steps.filter_events, s3=delivered.s3, run_id="test")
+
+
+def test_a_retry_of_a_run_that_began_before_brings_no_withdrawn_day_back(
+    delivered: Night, s3_url: str, dag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first task tries for hours; somebody withdraws the day meanwhile, and then clears the run."""
+    delivered.load()
+    delivered.rank()
+    delivered.publish()
+    delivered.deliver(*ordinary_logs("2024-11-21"))
+    delivered.run("2024-11-21")
+    delivered.deliver(*ordinary_logs())
+    for name, value in delivered.environment(s3_url).items():
+        monkeypatch.setenv(name, value)
+    task = dag.get_task("FiltrarDatos")
+    context = {
+        "logical_date": datetime.fromisoformat(f"{DAY}T00:00Z"),
+        "dag_run": SimpleNamespace(triggering_user_name=""),
+        "run_id": "scheduled__1",
+        "params": {"reload": False, "incomplete": False},
+        "ti": SimpleNamespace(try_number=2, max_tries=task.retries, task=task),
+    }
+    monkeypatch.setitem(task.python_callable.__globals__, "get_current_context", lambda: context)
+    withdrawals.withdraw(DAY, delivered.warehouse.connect, why="wrong", by="ana")
+    task.python_callable()
+    with pytest.raises(Withdrawn, match=f"{DAY} is withdrawn, by ana"):
+        delivered.publish()
+    context["ti"] = SimpleNamespace(try_number=3, max_tries=2 + task.retries, task=task)
+    task.python_callable()
+    assert delivered.publish() == MODELS
 
 
 @pytest.fixture(scope="module")
@@ -434,6 +466,11 @@ def test_the_scheduler_runs_the_day_that_just_ended_and_any_past_day(
     wait_for(lambda: states().get("FiltrarDatos") == "up_for_retry", client, [late])
     assert {states()[task] for task in (*MODELS, "DBWriting")} == {None}
     assert {task["try_number"] for task in tasks} == {1}
+
+    # To run a withdrawn day again brings it back.
+    withdrawals.withdraw(days[0], warehouse.connect, why="wrong", by="ana")
+    client.backfill("recommendations", days[0], days[0], at_once=1)
+    wait_for(lambda: published(warehouse) == set(days), client, days)
     rows = (ORDINARY_LISTS * len(MODELS),)
     for day in days:
         assert warehouse.rows("SELECT count(*) FROM marts.recommendations WHERE date = %s", day) == [rows]
