@@ -27,7 +27,7 @@ test-citus: setup ## The same on a Citus cluster: CITUS_URL's (its superuser's U
 # file stay together, in order: the longest (test_contributor) begins early.
 SIDE_BY_SIDE = --numprocesses=$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views versions,tests/test_$(of).py)
+DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish statistics views versions preview,tests/test_$(of).py)
 
 chaos: setup ## The long form of the tests that break things: about 20 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)

@@ -3,14 +3,16 @@
 -- Source: models.candidates, marts.recommendations, staging.product_daily of the day after.
 -- Parameters: ds, the log day; preview, the name under which the candidates are; against, the published model.
 --
--- change: 1 - average overlap, as in sql/marts/list_changes.sql. comes and goes: what only one of the lists names, by
--- rank. new_e and old_e: clicks that as many impressions of products not listed would have had, as in
--- sql/marts/advertiser_evaluation.sql; null: there is nothing to compare.
+-- met_at: of each product on both lists the depth from which on both name it. change: 1 - average overlap, as in
+-- sql/marts/list_changes.sql. comes and goes: what only one of the lists names, by rank. new_e and old_e: clicks that as
+-- many impressions of products not listed would have had, as in sql/marts/advertiser_evaluation.sql; null: there is
+-- nothing to compare.
 CREATE TEMPORARY TABLE IF NOT EXISTS previewed (
     date date,
     advertiser_id text COLLATE "C",
     common bigint,
     longer bigint,
+    met_at bigint[],
     change numeric,
     comes text[],
     goes text[],
@@ -20,7 +22,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS previewed (
     old_e numeric
 );
 
-INSERT INTO pg_temp.previewed (date, advertiser_id, common, longer, change, comes, goes, new_c, new_e, old_c, old_e)
+INSERT INTO pg_temp.previewed (date, advertiser_id, common, longer, met_at, comes, goes, new_c, new_e, old_c, old_e)
 WITH listed AS (
     SELECT
         candidates.advertiser_id,
@@ -95,7 +97,7 @@ SELECT
     sums.advertiser_id,
     sums.common,
     sums.longer,
-    1 - coalesce(overlap.shares, 0) / sums.longer AS change,
+    sums.met_at,
     sums.comes,
     sums.goes,
     sums.new_c,
@@ -103,10 +105,17 @@ SELECT
     sums.old_c,
     sums.old_i * (sums.c - sums.old_c) / nullif(sums.i - sums.old_i, 0) AS old_e
 FROM sums
-CROSS JOIN
-    LATERAL (
-        SELECT sum(1.0 / series.depth) AS shares
-        FROM unnest(sums.met_at) AS met (place)
-        CROSS JOIN LATERAL generate_series(met.place, sums.longer) AS series (depth)
-    ) AS overlap
-WHERE sums.longer > 0
+WHERE sums.longer > 0;
+
+-- A statement of its own: Citus can not plan it together with what is distributed.
+UPDATE pg_temp.previewed
+SET
+    change = 1 - coalesce(
+        (
+            SELECT sum(1.0 / series.depth)
+            FROM unnest(previewed.met_at) AS met (place)
+            CROSS JOIN LATERAL generate_series(met.place, previewed.longer) AS series (depth)
+        ),
+        0
+    ) / previewed.longer
+WHERE previewed.date = %(ds)s::date

@@ -43,12 +43,15 @@ broken AS (
             WHERE active_advertisers.date = %(ds)s::date
         )
     UNION ALL
+    -- Asked of the candidates themselves: the nodes of Citus know no others.
     SELECT
         'products_had_events' AS audit,
-        'no event in 31 days: ' || listed.product_id || ' of ' || listed.advertiser_id AS said
-    FROM listed
+        'no event in 31 days: ' || candidates.product_id || ' of ' || candidates.advertiser_id AS said
+    FROM models.candidates
     WHERE
-        NOT EXISTS (
+        candidates.date = %(ds)s::date
+        AND candidates.model = %(preview)s
+        AND NOT EXISTS (
             SELECT 1
             FROM generate_series(0, 30) AS back (days)
             CROSS JOIN LATERAL (
@@ -56,10 +59,9 @@ broken AS (
                 FROM staging.product_daily
                 WHERE
                     product_daily.date = %(ds)s::date - back.days
-                    AND product_daily.advertiser_id = listed.advertiser_id
-                    AND product_daily.product_id = listed.product_id
-                ORDER BY product_daily.date
-                LIMIT 1
+                    AND product_daily.advertiser_id = candidates.advertiser_id
+                    AND product_daily.product_id = candidates.product_id
+                GROUP BY product_daily.advertiser_id
             ) AS seen
         )
 )
