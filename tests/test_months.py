@@ -208,11 +208,15 @@ def test_a_month_past_retention_is_dropped_once_nobody_reads_it_and_a_day_of_ano
         kept = night.warehouse.rows(published)
         assert kept == [("2024-07-31",), ("2024-09-30",), ("2024-12-01",)]
         assert night.warehouse.rows(counted) == kept, "models look back on days, not on loads"
+        assert night.warehouse.rows(there) == kept, "the month stays for good once a day of it is loaded again"
     loading = night.warehouse.connect()
     with closing(loading), loading.cursor() as cursor:
         cursor.execute("SELECT staging.make_month('2024-08-15')")
+        cursor.execute("SELECT pg_advisory_xact_lock(24256, date '2024-08-15' - date '0001-01-01' + 1)")
+        night.warehouse.rows("INSERT INTO staging.product_daily VALUES ('2024-08-15', 'ACME', 'p', 1, 0, 0)")
         night.forget("2024-12-01")
         assert "months.recommendations_2024_08" in months(night.warehouse), "somebody is about to write a day of it"
+        assert ("2024-08-15",) in night.warehouse.rows(counted), "and has written some"
     vacuuming = psycopg2.connect(night.warehouse.url(MASTER))
     with closing(vacuuming), vacuuming.cursor() as cursor:
         stays = "months.recommendations_2024_12, months.product_daily_2024_12"

@@ -1,28 +1,56 @@
--- Counts of days that are not loaded go: of days whose month was left to be dropped, and could not be. Models look back
--- on days, not on loads: they would count them.
+-- Counts of days that are not loaded go, and lists of days that are not published: of days whose month was left to be
+-- dropped, and could not be. Models look back on days, not on loads: they would count them. Once a day of the month is
+-- loaded again, nobody drops it.
 -- In a transaction of its own, after that of sql/retention/months.sql, which drops what it can at once.
 -- Parameters: none.
--- The days as an array: each is looked up by the index. Which are loaded is asked by the statement that deletes: what a
--- load has written by then is seen together with it.
+-- The days as an array: each is looked up by the index.
 CREATE TEMPORARY TABLE counted ON COMMIT DROP AS
 SELECT
     min(product_daily.date) AS first_day,
     max(product_daily.date) AS last_day
 FROM staging.product_daily;
 
-CREATE TEMPORARY TABLE days_between ON COMMIT DROP AS
+CREATE TEMPORARY TABLE days_not_loaded ON COMMIT DROP AS
 SELECT made.midnight::date AS date
 FROM pg_temp.counted
-CROSS JOIN LATERAL generate_series(counted.first_day, counted.last_day, interval '1 day') AS made (midnight);
+CROSS JOIN LATERAL generate_series(counted.first_day, counted.last_day, interval '1 day') AS made (midnight)
+WHERE
+    made.midnight::date NOT IN (
+        SELECT loads.date
+        FROM staging.loads
+    );
+
+-- The lock of elt.warehouse.lock_day. A day that somebody loads now stays, and so does one that was loaded since that
+-- look: on Citus its counts may be seen without it.
+DELETE FROM pg_temp.days_not_loaded
+WHERE NOT pg_try_advisory_xact_lock(24256, days_not_loaded.date - '0001-01-01'::date + 1);
+
+DELETE FROM pg_temp.days_not_loaded
+WHERE
+    days_not_loaded.date IN (
+        SELECT loads.date
+        FROM staging.loads
+    );
 
 DELETE FROM staging.product_daily
+WHERE product_daily.date = any(array(SELECT days_not_loaded.date FROM pg_temp.days_not_loaded));
+
+-- Nobody publishes meanwhile: the run holds the lock of all publications.
+CREATE TEMPORARY TABLE listed ON COMMIT DROP AS
+SELECT
+    min(recommendations.date) AS first_day,
+    max(recommendations.date) AS last_day
+FROM marts.recommendations;
+
+DELETE FROM marts.recommendations
 WHERE
-    product_daily.date = any(array(
-        SELECT days_between.date
-        FROM pg_temp.days_between
+    recommendations.date = any(array(
+        SELECT made.midnight::date AS date
+        FROM pg_temp.listed
+        CROSS JOIN LATERAL generate_series(listed.first_day, listed.last_day, interval '1 day') AS made (midnight)
         WHERE
-            days_between.date NOT IN (
-                SELECT loads.date
-                FROM staging.loads
+            made.midnight::date NOT IN (
+                SELECT publications.date
+                FROM marts.publications
             )
     ));
