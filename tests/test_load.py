@@ -512,6 +512,13 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     assert {number: bytes(line) for number, _, line in kept} == {number: line for number, (line, _) in bad.items()}
     for number, reason, _ in kept:
         assert bad[number][1] in (reason, None), number
+    first = {reason: (number, line) for number, reason, line in reversed(kept)}
+    told = delivered.warehouse.rows(
+        "SELECT reason, lines, uri, line_number, example::bytea FROM marts.rejected_reasons WHERE date = %s", DAY
+    )
+    assert {reason: (number, line) for reason, _, _, number, line in told} == first
+    assert {(reason, lines) for reason, lines, *_ in told} == set(Counter(reason for _, reason, _ in kept).items())
+    assert {uri for _, _, uri, *_ in told} == {delivered.settings.ads_views_uri}
     assert delivered.accounting("ads_views") == {
         "delivered": 19,
         "kept": 19 - len(bad),

@@ -10,18 +10,20 @@
 -- uri: S3 object of the example
 -- line_number: Line in that object, the header being line 1
 -- example: The first line of them, its first 200 bytes, what is not printable escaped
-SELECT
+--
+-- Counted with the first line of each: nothing holds all lines in memory.
+SELECT DISTINCT ON (rejected_lines.date, rejected_lines.source, rejected_lines.reason)
     rejected_lines.date,
     rejected_lines.source,
     rejected_lines.reason,
-    count(*) AS lines,
-    (array_agg(rejected_lines.uri ORDER BY rejected_lines.uri, rejected_lines.line_number))[1] AS uri,
-    (array_agg(rejected_lines.line_number ORDER BY rejected_lines.uri, rejected_lines.line_number))[1] AS line_number,
-    (
-        array_agg(
-            encode(substring(rejected_lines.line FROM 1 FOR 200), 'escape')
-            ORDER BY rejected_lines.uri, rejected_lines.line_number
-        )
-    )[1] AS example
+    count(*) OVER (
+        PARTITION BY rejected_lines.date, rejected_lines.source, rejected_lines.reason
+        ORDER BY rejected_lines.uri, rejected_lines.line_number
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) AS lines,
+    rejected_lines.uri,
+    rejected_lines.line_number,
+    encode(substring(rejected_lines.line FROM 1 FOR 200), 'escape') AS example
 FROM staging.rejected_lines
-GROUP BY rejected_lines.date, rejected_lines.source, rejected_lines.reason
+ORDER BY
+    rejected_lines.date, rejected_lines.source, rejected_lines.reason, rejected_lines.uri, rejected_lines.line_number
