@@ -231,6 +231,10 @@ def test_what_became_of_the_lists_is_known_when_the_day_after_is_published_and_f
     # Now p04, p09, ... have no click, and p00, p05, ... one: TopCTR named the former. 20 listed products miss 5 clicks.
     ((_, _, shown, clicked, _, _, expected, lift, share, meaningful),) = night.warehouse.rows(query)
     assert (shown, clicked, expected, lift, share, meaningful) == (400, 90, 80.0, 1.125, 0.9, True)
+    asked = {"date": after, "limit": 1}
+    assert "TopProduct" in ask(night.warehouse, "stats", **asked)["evaluation"]
+    night.warehouse.rows("DELETE FROM marts.publications WHERE (date, model) = (%s, 'TopProduct')", after)
+    assert "TopProduct" not in ask(night.warehouse, "stats", **asked)["evaluation"], "it is none of the day's models"
 
 
 @pytest.mark.model_blind

@@ -186,6 +186,7 @@ evaluated AS (
         ) AS figures
     FROM day
     INNER JOIN marts.evaluation ON evaluation.date BETWEEN day.date - 7 AND day.date - 1
+    INNER JOIN published ON evaluation.model = published.model
     WHERE %(seen)s::text[] IS NULL
     GROUP BY evaluation.model
 ),
