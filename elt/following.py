@@ -149,7 +149,7 @@ def run_late(
     """
     s3 = cache(open_s3)
     came_late = _came_late(day, connect, s3, settings)
-    late = _lost_rows(day, connect) | came_late
+    late = _lost_rows(day, models, connect) | came_late
 
     def load_and_publish(earlier: str) -> None:
         is_published, why = late[earlier]
@@ -198,10 +198,10 @@ def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> 
     return published
 
 
-def _lost_rows(day: str, connect: Connect) -> dict[str, tuple[bool, str]]:
+def _lost_rows(day: str, models: Sequence[sql.Model], connect: Connect) -> dict[str, tuple[bool, str]]:
     """The days whose published lists have lost rows: they are published, and how many."""
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
-        warehouse.run(cursor, "queries/lost_rows", ds=day)
+        warehouse.run(cursor, "queries/lost_rows", ds=day, models=[model.name for model in models])
         return {earlier: (True, f"rows of it are lost: {lost}") for earlier, lost in cursor.fetchall()}
 
 

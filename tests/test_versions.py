@@ -127,7 +127,7 @@ def test_a_change_by_hand_is_seen_at_once(published: Night, tmp_path: Path) -> N
 
 
 def test_lists_that_lost_rows_are_not_given_as_empty_and_the_next_night_brings_them_back(
-    published: Night, tmp_path: Path
+    published: Night, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An advertiser that never had a list of the model, as it has no impressions, has none now."""
     active, views, ads = ordinary_logs()
@@ -146,9 +146,19 @@ def test_lists_that_lost_rows_are_not_given_as_empty_and_the_next_night_brings_t
                 assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
                 assert "rows of what was published are lost" in answer.json()["detail"]
         assert one.get("/recommendations/NOADS/TopProduct").json()["count"] == 1
+        columns = (
+            "date, row_count, advertiser_count, sql_file, sql_version, git_revision, lists_hash, load_id, sources, "
+            "accounting, run_id"
+        )
+        published.warehouse.rows(
+            f"INSERT INTO marts.publications (model, {columns}) SELECT 'Gone', {columns} FROM marts.publications "
+            "WHERE (date, model) = (%s, 'TopCTR')",
+            DAY,
+        )
         later = "2024-11-21"
         published.deliver(*ordinary_logs(later))
         published.run(later)
+        assert "rows of it are lost: TopCTR has" in caplog.text, "and not Gone, which is no model any more"
         assert {path: one.get(path, params={"date": DAY}).json() for path in paths[:3]} == {
             path: whole[path] for path in paths[:3]
         }

@@ -1,5 +1,6 @@
 -- The published days before of whose lists rows were lost: deleted by hand, or by a damage.
--- Grain: log day. Parameters: ds, the log day: of the 7 days before it.
+-- Grain: log day. Parameters: ds, the log day: of the 7 days before it; models, the names of all current models: nobody
+-- ranks what another has lost again.
 -- Counted a publication at a time, by the first columns of the primary key: the planner, which may know less days than
 -- there are, takes 7 days for a large part of them and reads them all.
 SELECT
@@ -19,6 +20,7 @@ CROSS JOIN
     ) AS entries
 WHERE
     publications.date BETWEEN %(ds)s::date - 7 AND %(ds)s::date - 1
+    AND publications.model = any(%(models)s)
     AND publications.row_count <> entries.there
 GROUP BY publications.date
 ORDER BY publications.date
