@@ -121,8 +121,10 @@ def test_a_table_that_somebody_has_locked_is_left_to_the_retries_which_are_told_
     monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "100ms")
     with closing(psycopg2.connect(delivered.warehouse.url(MASTER), application_name="mending")) as conn:
         with conn.cursor() as cursor:
-            cursor.execute("LOCK TABLE staging.loads")
-            for step in (delivered.load, delivered.rank, delivered.publish, delivered.forget):
+            locked, steps = "staging.loads", (delivered.load, delivered.rank, delivered.publish, delivered.forget)
+            for table, step in [*((locked, step) for step in steps), ("months.product_daily_2024_11", delivered.rank)]:
+                conn.rollback()
+                cursor.execute(f"LOCK TABLE {table}")
                 with pytest.raises(NotYet, match=rf"100ms: held by pid {conn.info.backend_pid} \(master, mending\)$"):
                     step()
 

@@ -29,7 +29,7 @@ WHERE
                     WHEN held.locktype = 'advisory' THEN held.classid = 24256
                     ELSE
                         held.mode NOT IN ('AccessShareLock', 'RowShareLock')
-                        AND relations.relnamespace::regnamespace::text IN ('staging', 'models', 'marts')
+                        AND relations.relnamespace::regnamespace::text IN ('staging', 'models', 'marts', 'months')
                 END
         )
     END
