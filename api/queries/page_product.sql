@@ -16,6 +16,7 @@ published AS (
     INNER JOIN marts.publications ON publications.date BETWEEN day.date - 59 AND day.date
 ),
 
+-- The days as an array, here and below: they are looked up by the index; joined, the planner reads those of all days.
 ranks AS (
     SELECT
         published.date,
@@ -24,6 +25,7 @@ ranks AS (
     LEFT JOIN marts.recommendations
         ON
             published.date = recommendations.date
+            AND recommendations.date = any(array(SELECT wanted.date FROM published AS wanted))
             AND published.model = recommendations.model
             AND recommendations.advertiser_id = %(advertiser_id)s::text
             AND recommendations.product_id = %(product_id)s::text
@@ -42,6 +44,7 @@ events AS (
     LEFT JOIN marts.product_daily
         ON
             ranks.date = product_daily.date
+            AND product_daily.date = any(array(SELECT wanted.date FROM ranks AS wanted))
             AND product_daily.advertiser_id = %(advertiser_id)s::text
             AND product_daily.product_id = %(product_id)s::text
 )
