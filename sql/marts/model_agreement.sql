@@ -40,7 +40,7 @@ pairs AS (
             SELECT recommendations.product_id
             FROM marts.recommendations
             WHERE
-                recommendations.date = publications.date
+                recommendations.date = %(ds)s::date
                 AND recommendations.model = publications.model
                 AND recommendations.advertiser_id = lists.advertiser_id
             ORDER BY recommendations.rank

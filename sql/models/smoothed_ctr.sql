@@ -107,7 +107,8 @@ dispersions AS (
     FROM moments
 ),
 
--- Materialized, here and above: inlined, each expression would be computed again wherever it is used.
+-- The fences keep what is here and above from being inlined: each expression would be computed again wherever it is
+-- used.
 priors AS (
     SELECT
         dispersions.*,

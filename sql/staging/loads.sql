@@ -1,7 +1,7 @@
 -- staging.loads: The load that the day stands on.
 -- Grain: log day
 -- Source: the run itself.
--- Freshness: FiltrarDatos, last of all that it writes of the day.
+-- Freshness: FiltrarDatos, in the transaction that writes the day's counts.
 -- Parameters: ds, the log day; filter_version; run_id.
 -- date: Log day, UTC
 -- load_id: New with every load; models.builds names the load that a build read

@@ -1,7 +1,7 @@
 -- staging.product_daily_published: Counts of a published day, set aside while it is loaded anew, until it is published
 -- again. Empty but for such days.
 -- Grain: log day, advertiser, product with an event
--- Source: staging.product_daily of the load that marts.publications names, unless staging.days_set_aside has the day.
+-- Source: staging.product_daily as it was published, of a day that staging.days_set_aside does not have yet.
 -- Freshness: FiltrarDatos, before it replaces the counts of a published day; DBWriting of the day deletes them.
 -- Parameters: ds, the log day.
 -- date: Log day, UTC
@@ -34,5 +34,9 @@ WHERE
         FROM staging.days_set_aside
         WHERE days_set_aside.date = %(ds)s::date
     )
--- The release before that table sets days aside without it.
-ON CONFLICT (date, advertiser_id, product_id) DO NOTHING;
+    -- The release before that table sets days aside without it.
+    AND NOT EXISTS (
+        SELECT 1
+        FROM staging.product_daily_published AS aside
+        WHERE aside.date = %(ds)s::date
+    )
