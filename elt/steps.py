@@ -100,6 +100,7 @@ def filter_events(
         warehouse.run(cursor, "staging/rejected_lines", ds=day)
         warehouse.run(cursor, "queries/month_of_the_day", ds=day)
         conn.commit()  # whatever becomes of the day, its unreadable lines are kept
+        warehouse.run(cursor, "queries/month_of_the_day", ds=day)  # which from here on nobody drops
 
         warehouse.run(cursor, "landing/active_advertisers")
         warehouse.run(cursor, "landing/event_counts")

@@ -232,6 +232,21 @@ def test_a_month_past_retention_is_dropped_once_nobody_reads_it_and_a_day_of_ano
     assert ("2024-08-31",) in night.warehouse.rows(there)
 
 
+def test_the_month_of_a_day_that_is_being_loaded_is_not_dropped(delivered: Night) -> None:
+    """Nothing of it is loaded yet: as another run would that has just deleted what is old."""
+    with closing(psycopg2.connect(delivered.warehouse.url(MASTER))) as mending, ThreadPoolExecutor(1) as pool:
+        with mending.cursor() as cursor:
+            cursor.execute("LOCK TABLE staging.source_objects IN EXCLUSIVE MODE")
+        loading = pool.submit(delivered.load)
+        waits = "SELECT count(*) FROM pg_locks WHERE relation = 'staging.source_objects'::regclass AND NOT granted"
+        until(lambda: delivered.warehouse.rows(waits) == [(1,)] or loading.done())
+        delivered.warehouse.rows("SELECT staging.drop_months()")
+        there = months(delivered.warehouse)
+        mending.close()
+        assert loading.result(30)
+    assert there == ["months.recommendations_2024_11"]
+
+
 @pytest.mark.usefixtures("nobody_reads")
 def test_a_day_that_the_release_before_has_set_aside_is_loaded_again(delivered: Night) -> None:
     """It runs until it is replaced, and does not say so in staging.days_set_aside."""
