@@ -1,7 +1,7 @@
 -- staging.product_daily_published: Counts of a published day, set aside while it is loaded anew, until it is published
 -- again. Empty but for such days.
 -- Grain: log day, advertiser, product with an event
--- Source: staging.product_daily as it was published, of a day that staging.days_set_aside does not have yet.
+-- Source: staging.product_daily of a day in marts.publications that staging.days_set_aside does not have yet.
 -- Freshness: FiltrarDatos, before it replaces the counts of a published day; DBWriting of the day deletes them.
 -- Parameters: ds, the log day.
 -- date: Log day, UTC
