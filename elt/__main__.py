@@ -9,9 +9,6 @@ from getpass import getpass, getuser
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-from botocore.exceptions import BotoCoreError
-
 from elt import following, hiding, keys, preview, sql, warehouse, withdrawals
 from elt import s3 as objects
 from elt.check import check
@@ -71,7 +68,7 @@ def main() -> int:
         parser.error(f"{wrong[0]!r} is not UTF-8, as everything in the warehouse is")
     try:
         return int(arguments.run(arguments) or 0)
-    except (PipelineError, psycopg2.Error, BotoCoreError) as error:
+    except FAILURES as error:
         print(f"{arguments.command}: {str(error).strip()}", file=sys.stderr)
         return 1
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elt import following, sql, steps, warehouse
-from elt.errors import NotYet, PipelineError
+from elt.errors import FAILURES, Locked, NotYet, PipelineError
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -76,20 +76,25 @@ def _publish_newest(
 ) -> dict[str, list[str]]:
     """Until the newest published day is one that was ranked with all that is hidden."""
     published: dict[str, list[str]] = {}
-    params = {"models": [model.name for model in models]}
     for _ in range(TRIES):
         with warehouse.session(connect) as conn, conn.cursor() as cursor:
             warehouse.run(cursor, "queries/newest_day")
             if (newest := cursor.fetchone()) is None:
                 return published
-            warehouse.run(cursor, "queries/hidden_since", ds=newest[0], **params)
-            if newest[0] in published and not cursor.rowcount:
-                return published
+        (day,) = newest
+        if day in published and not ranked_before(day, models, connect):
+            return published
+        failed: Exception | None = None
         try:
             # A model that is newer than the day's publication was never built for it.
-            following.rank_again(newest[0], models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
-            changed = steps.publish(newest[0], models, connect, settings, run_id=RUN_ID)
-            published.setdefault(newest[0], []).extend(changed)
-        except NotYet:
-            continue
-    raise PipelineError("recorded, but other runs kept the newest day from being published; run the command again")
+            following.rank_again(day, models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
+            published.setdefault(day, []).extend(steps.publish(day, models, connect, settings, run_id=RUN_ID))
+        except FAILURES as error:
+            failed = error
+            if isinstance(error, Locked) or not isinstance(error, NotYet):
+                break
+    raise PipelineError(
+        f"recorded, but {day} is not published again: "
+        f"{str(failed or 'others hide products at the same time').strip()}; "
+        f"`python -m elt rebuild --from {day} --to {day}` publishes it"
+    ) from failed

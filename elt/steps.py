@@ -270,15 +270,16 @@ def publish(
             raise Overtaken(
                 f"{day}: {', '.join(stale)}: not built from the day's newest load; another run is building them"
             )
+        warehouse.run(cursor, "queries/end_withdrawal", ds=day)
+        for restored_by, *withdrawal in cursor.fetchall():
+            if restored_by is None:
+                raise Withdrawn(withdrawn(day, *withdrawal))
+        # From that statement on nobody else can hide anything: it holds the row of marts.version.
         warehouse.run(cursor, "queries/hidden_since", **params)
         if stale := [name for (name,) in cursor.fetchall()]:
             raise NotYet(
                 f"{day}: {', '.join(stale)}: built before a product was hidden or unhidden; they are ranked again first"
             )
-        warehouse.run(cursor, "queries/end_withdrawal", ds=day)
-        for restored_by, *withdrawal in cursor.fetchall():
-            if restored_by is None:
-                raise Withdrawn(withdrawn(day, *withdrawal))
         warehouse.run(cursor, "marts/recommendations", **params)
         warehouse.run(cursor, "marts/active_advertisers", **params)
         warehouse.run(cursor, "marts/publications", git_revision=settings.revision(), run_id=run_id, **params)

@@ -6,14 +6,17 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import chaos
 import httpx
 import pytest
 from conftest import DAY, MODELS, Night, as_csv, ordinary_logs
 
-from elt import following, hiding, sql, steps
+from elt import following, hiding, sql, steps, warehouse
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -154,6 +157,14 @@ def test_a_night_ranked_before_a_product_was_hidden_is_ranked_again_before_it_is
     delivered.rank(NEXT)
     product = listed(delivered)["TopCTR"][0]
     connect, settings, models = delivered.warehouse.connect, delivered.settings, sql.models()
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with closing(connect()) as somebody, somebody.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        warehouse.run(cursor, "marts/hidden_products", advertiser_id="ACME", product_id=product, why="wrong", who="ada")
+        publication = pool.submit(delivered.publish, NEXT)
+        chaos.wait_until(lambda: delivered.warehouse.rows(waits) or publication.done())
+        somebody.commit()
+        with pytest.raises(NotYet, match="before a product was hidden"):
+            publication.result()
     published = hiding.hide("ACME", product, models, connect, lambda: delivered.s3, settings, why="wrong", by="ada")
     assert {day: sorted(of) for day, of in published.items()} == {DAY: sorted(MODELS)}
     with pytest.raises(NotYet, match="before a product was hidden"):
@@ -186,14 +197,26 @@ def test_who_withdraws_a_day_is_told_that_the_day_before_it_shows_what_was_hidde
 
 @pytest.mark.model_blind
 @pytest.mark.usefixtures("nobody_reads")
-def test_a_command_that_was_killed_after_it_recorded_is_simply_given_again(delivered: Night) -> None:
+def test_a_command_that_recorded_and_published_nothing_says_why_and_is_simply_given_again(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delivered.run()
     product = listed(delivered)["TopCTR"][0]
-    delivered.warehouse.rows(
-        "INSERT INTO marts.hidden_products (advertiser_id, product_id, why, hidden_by) VALUES ('ACME', %s, 'x', 'ada')",
-        product,
-    )
     arguments: tuple[Any, ...] = (sql.models(), delivered.warehouse.connect, lambda: delivered.s3, delivered.settings)
+
+    def away() -> Any:
+        raise OSError("S3 is away")
+
+    refused: tuple[Any, ...] = (*arguments[:2], away, delivered.settings)
+    with pytest.raises(
+        PipelineError, match=f"^recorded, but {DAY} is not published again: S3 is away; `python -m elt "
+    ):
+        hiding.hide("ACME", product, *refused, why="x", by="ada")
+    monkeypatch.setattr(warehouse, "LOCK_TIMEOUT", "100ms")
+    with closing(delivered.warehouse.connect()) as somebody:
+        warehouse.lock_day(somebody, DAY)
+        with pytest.raises(PipelineError, match=rf"a lock was waited for.*pid {somebody.info.backend_pid} "):
+            hiding.hide("ACME", product, *arguments, why="again", by="bob")
     hiding.hide("ACME", product, *arguments, why="again", by="bob")
     assert not any(product in of for of in listed(delivered).values())
     assert delivered.warehouse.rows("SELECT why FROM marts.hidden_products") == [("x",)]
