@@ -26,19 +26,19 @@ def tell(what: str, **params: Any) -> Any:
 def run_step(step: Any, **arguments: Any) -> Any:
     """Runs a step for the run's log day. Only what waiting may cure is left to Airflow's retries.
 
-    Somebody waits for `airflow dags test`: there even that fails at once. It would try again for hours.
+    Somebody waits for `airflow dags test`: there everything fails at once. It would try again for hours.
     """
     context = get_current_context()
     try:
         day = days.named_by(context.get("logical_date"))
         settings = load_settings()
         return step(day, connect=connections.warehouse(settings), settings=settings, **arguments)
-    except NotYet as error:
+    except Exception as error:
+        if isinstance(error, PipelineError) and not isinstance(error, NotYet):
+            raise AirflowFailException(str(error)) from None
         if context["dag_run"].triggering_user_name == "dag_test":
-            raise AirflowFailException(f"{error} (a scheduled run would try again)") from None
+            raise AirflowFailException(f"{str(error).strip()} (a scheduled run would try again)") from error
         raise
-    except PipelineError as error:
-        raise AirflowFailException(str(error)) from None
 
 
 def with_s3(step: Any) -> Any:
@@ -101,7 +101,8 @@ with DAG(
     def filter_events() -> dict[str, Any]:
         context = get_current_context()
         ti = context["ti"]
-        if ti.try_number == ti.max_tries - ti.task.retries + 1:  # the first of the run, or since somebody cleared it
+        # The first try of the run, or since somebody cleared it.
+        if ti.try_number == ti.max_tries - (ti.task.retries or 0) + 1:
             run_step(withdrawals.lift, by=context["run_id"])
         wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
         loaded = run_step(with_s3(steps.filter_events), run_id=context["run_id"], **wanted)

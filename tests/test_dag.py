@@ -148,6 +148,10 @@ def test_only_what_waiting_may_cure_is_left_to_the_retries(
     context["dag_run"].triggering_user_name = "dag_test"
     with pytest.raises(AirflowFailException, match="not built from the day's newest load"):
         run_step(steps.publish, models=models, run_id="test")
+    chaos.set_read_only(delivered.warehouse, True)
+    with pytest.raises(AirflowFailException, match=r"read-only transaction \(a scheduled run would try again\)"):
+        run_step(steps.filter_events, s3=delivered.s3, run_id="test")
+    chaos.set_read_only(delivered.warehouse, False)
 
     for moment in ("2024-11-20T15:00Z", "2024-11-20T00:00+09:00", "2024-11-20T00:00:00.000001Z"):
         context["logical_date"] = datetime.fromisoformat(moment)
