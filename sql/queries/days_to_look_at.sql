@@ -2,7 +2,7 @@
 -- stands on, and those that it could not be loaded from. Published days, and those that a run was refused of.
 -- Grain: log day. Parameters: ds, the log day; late_days, how many days before it; daily, the logs that have a delivery
 -- of their own for every day.
--- Not a day that somebody withdrew, nor one that a run loads, ranks or publishes at this moment. Of one object for all
+-- Not a day that somebody withdrew, nor one that a run loads or publishes at this moment. Of one object for all
 -- days the next day's load has counted whether there is anything of the day in it.
 SELECT
     looked_at.date::text AS day,
