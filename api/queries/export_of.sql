@@ -11,14 +11,7 @@ SELECT
     publications.model,
     publications.row_count,
     concat_ws(' ', publications.lists_hash, publications.published_at) AS lists,
-    %(date)s::date IS NOT NULL
-    AND publications.revision = 1
-    AND publications.date < newest.date
-    AND NOT EXISTS (
-        SELECT 1
-        FROM marts.withdrawals
-        WHERE withdrawals.date = publications.date
-    ) AS lasting
+    %(date)s::date IS NOT NULL AND publications.revision = 1 AND publications.date < newest.date AS lasting
 FROM newest
 INNER JOIN marts.publications ON publications.date = coalesce(%(date)s::date, newest.date)
 WHERE

@@ -37,13 +37,7 @@ published AS MATERIALIZED (
         publications.model,
         publications.row_count,
         lower(translate(publications.model, '-_', '')) AS spelling,
-        publications.revision = 1
-        AND publications.date < newest.date
-        AND NOT EXISTS (
-            SELECT 1
-            FROM marts.withdrawals
-            WHERE withdrawals.date = publications.date
-        ) AS is_final
+        publications.revision = 1 AND publications.date < newest.date AS is_final
     FROM requested_days
     INNER JOIN marts.publications ON requested_days.date = publications.date
     CROSS JOIN newest

@@ -1,6 +1,6 @@
 -- marts.publications: Which SQL and source objects made a day's lists.
 -- Grain: log day, model. A rerun that changes nothing leaves it
--- Source: models.builds, marts.recommendations, staging.source_objects, staging.accounting.
+-- Source: models.builds, marts.recommendations, marts.withdrawals, staging.source_objects, staging.accounting.
 -- Freshness: DBWriting, in the transaction that publishes the day.
 -- Parameters: ds, the log day; models, the names of all current models; git_revision; run_id.
 -- date: Log day, UTC
@@ -19,7 +19,7 @@
 -- full_list_count: Advertisers with a full list: 20 products
 -- days_read: Days whose counts made the lists: the log day, and what a model that looks back found loaded of the days
 -- before it
--- revision: 1: as first published. More: published again, with other contents
+-- revision: 1: as first published. More: published again, with other contents or after it was withdrawn
 --
 -- A row changes only with the lists, the SQL, the source objects or the days read, and goes with its lists; then, and
 -- only then, listeners are told.
@@ -72,7 +72,8 @@ published AS (
         days_read,
         sources,
         accounting,
-        run_id
+        run_id,
+        revision
     )
     SELECT
         builds.date,
@@ -88,7 +89,12 @@ published AS (
         builds.days_read,
         sources.objects,
         accounting.sums,
-        %(run_id)s AS run_id
+        %(run_id)s AS run_id,
+        (
+            SELECT 1 + coalesce(max((withdrawals.lists -> builds.model ->> 'revision')::integer), 0)
+            FROM marts.withdrawals
+            WHERE withdrawals.date = builds.date
+        ) AS revision
     FROM models.builds
     CROSS JOIN sources
     CROSS JOIN accounting
