@@ -215,6 +215,16 @@ def test_products_that_differ_no_more_than_by_chance_have_the_mean_and_the_order
     assert night.warehouse.rows("SELECT DISTINCT strength, advertiser_ctr FROM marts.smoothed_ctr") == [(None, 0.1)]
 
 
+def test_one_product_that_was_shown_tells_nothing_of_how_products_differ(warehouse: Warehouse) -> None:
+    """Of one product the moments are differences of equal numbers: what rounding leaves of them is no strength."""
+    of_age = {0: (20, 1), 1: (44, 1), 2: (47, 0), 3: (15, 1), 4: (21, 2)}
+    days = {age: str(date.fromisoformat(DAY) - timedelta(age)) for age in of_age}
+    events = {(days[age], "ACME", "shown"): (*counts, 0) for age, counts in of_age.items()}
+    events |= {(DAY, "ACME", viewed): (0, 0, 9) for viewed in ("a", "z")}
+    found = rows(warehouse, "DecayedCTR", {DAY: {"ACME"}}, events)
+    assert [(row["product_id"], row["strength"]) for row in found] == [("shown", None), ("a", None), ("z", None)]
+
+
 @pytest.mark.model_blind
 def test_a_lucky_click_does_not_beat_a_week_of_good_ones(night: Night) -> None:
     """What TopCTR gets wrong: one click in two impressions, against 4 % of a thousand; the others have 2 %."""

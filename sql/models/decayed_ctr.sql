@@ -123,7 +123,8 @@ priors AS (
         moments.*,
         CASE
             WHEN
-                moments.p > 0 AND moments.p < 1 AND moments.n_between > moments.m_less_1
+                moments.m_less_1 > 0 AND moments.p > 0 AND moments.p < 1
+                AND moments.n_between > moments.m_less_1
                 AND moments.s > moments.m_less_1 * moments.p * (1 - moments.p)
                 THEN
                     greatest(
