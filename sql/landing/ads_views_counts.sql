@@ -10,12 +10,12 @@
 WITH counted AS (
     SELECT
         CASE
-            WHEN ads_views.date = %(ds)s THEN %(ds)s::date
+            WHEN ads_views.date = %(ds)s THEN 0
             WHEN
                 octet_length(ads_views.date) = 10 AND ads_views.date LIKE '____-__-__'
-                THEN ads_views.date::date
-            ELSE ads_views.date::timestamptz::date
-        END AS date,
+                THEN ads_views.date::date - %(ds)s::date
+            ELSE ads_views.date::timestamptz::date - %(ds)s::date
+        END AS days_off,
         ads_views.advertiser_id,
         ads_views.product_id,
         sum(ads_views.lines) FILTER (WHERE ads_views.type = 'click') AS clicks,
@@ -26,26 +26,14 @@ WITH counted AS (
 
 SELECT
     'ads_views' AS source,
-    0 AS days_off,
-    btrim(counted.advertiser_id, E' \t\r\n\u00a0') AS advertiser_id,
-    array_agg(btrim(counted.product_id, E' \t\r\n\u00a0')) AS products,
-    array_agg((counted.lines - coalesce(counted.clicks, 0))::integer) AS impressions,
-    array_agg(coalesce(counted.clicks, 0)::integer) AS clicks,
+    CASE WHEN abs(counted.days_off) <= 1 THEN counted.days_off END AS days_off,
+    CASE WHEN counted.days_off = 0 THEN btrim(counted.advertiser_id, E' \t\r\n\u00a0') END AS advertiser_id,
+    array_agg(btrim(counted.product_id, E' \t\r\n\u00a0')) FILTER (WHERE counted.days_off = 0) AS products,
+    array_agg((counted.lines - coalesce(counted.clicks, 0))::integer) FILTER (
+        WHERE counted.days_off = 0
+    ) AS impressions,
+    array_agg(coalesce(counted.clicks, 0)::integer) FILTER (WHERE counted.days_off = 0) AS clicks,
     NULL::integer[] AS views,
     sum(counted.lines)::bigint AS lines
 FROM counted
-WHERE counted.date = %(ds)s::date
-GROUP BY 3
-UNION ALL
-SELECT
-    'ads_views' AS source,
-    CASE WHEN abs(counted.date - %(ds)s::date) = 1 THEN counted.date - %(ds)s::date END AS days_off,
-    NULL AS advertiser_id,
-    NULL AS products,
-    NULL AS impressions,
-    NULL AS clicks,
-    NULL AS views,
-    sum(counted.lines)::bigint AS lines
-FROM counted
-WHERE counted.date <> %(ds)s::date
-GROUP BY 2
+GROUP BY 2, 3

@@ -10,12 +10,12 @@
 WITH counted AS (
     SELECT
         CASE
-            WHEN product_views.date = %(ds)s THEN %(ds)s::date
+            WHEN product_views.date = %(ds)s THEN 0
             WHEN
                 octet_length(product_views.date) = 10 AND product_views.date LIKE '____-__-__'
-                THEN product_views.date::date
-            ELSE product_views.date::timestamptz::date
-        END AS date,
+                THEN product_views.date::date - %(ds)s::date
+            ELSE product_views.date::timestamptz::date - %(ds)s::date
+        END AS days_off,
         product_views.advertiser_id,
         product_views.product_id,
         sum(product_views.lines) AS views
@@ -25,26 +25,12 @@ WITH counted AS (
 
 SELECT
     'product_views' AS source,
-    0 AS days_off,
-    btrim(counted.advertiser_id, E' \t\r\n\u00a0') AS advertiser_id,
-    array_agg(btrim(counted.product_id, E' \t\r\n\u00a0')) AS products,
+    CASE WHEN abs(counted.days_off) <= 1 THEN counted.days_off END AS days_off,
+    CASE WHEN counted.days_off = 0 THEN btrim(counted.advertiser_id, E' \t\r\n\u00a0') END AS advertiser_id,
+    array_agg(btrim(counted.product_id, E' \t\r\n\u00a0')) FILTER (WHERE counted.days_off = 0) AS products,
     NULL::integer[] AS impressions,
     NULL::integer[] AS clicks,
-    array_agg(counted.views::integer) AS views,
+    array_agg(counted.views::integer) FILTER (WHERE counted.days_off = 0) AS views,
     sum(counted.views)::bigint AS lines
 FROM counted
-WHERE counted.date = %(ds)s::date
-GROUP BY 3
-UNION ALL
-SELECT
-    'product_views' AS source,
-    CASE WHEN abs(counted.date - %(ds)s::date) = 1 THEN counted.date - %(ds)s::date END AS days_off,
-    NULL AS advertiser_id,
-    NULL AS products,
-    NULL AS impressions,
-    NULL AS clicks,
-    NULL AS views,
-    sum(counted.views)::bigint AS lines
-FROM counted
-WHERE counted.date <> %(ds)s::date
-GROUP BY 2
+GROUP BY 2, 3

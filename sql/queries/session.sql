@@ -4,13 +4,15 @@
 -- (milliseconds): as the client's side has them (elt/warehouse.py).
 --
 -- A client that was killed is noticed by the look at the connection, one whose machine has vanished by what nobody
--- acknowledges: then the session ends, and its locks go.
+-- acknowledges: then the session ends, and its locks go. What is compiled (jit) is not for long enough: tables that were
+-- made a moment ago are taken for large ones.
 SELECT
     pg_backend_pid() AS process,
     set_config('recommendations.session', %(mark)s, false) AS mark,
     set_config('TimeZone', 'UTC', false) AS time_zone,
     set_config('application_name', 'recommendations', false) AS application_name,
     set_config('work_mem', '64MB', false) AS work_mem,
+    set_config('jit', 'off', false) AS jit,
     set_config('lock_timeout', %(lock_timeout)s, false) AS lock_timeout,
     set_config('client_connection_check_interval', '2s', false) AS client_connection_check_interval,
     set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false) AS keepalives_idle,
