@@ -175,6 +175,6 @@ def test_a_session_is_what_the_steps_rely_on_whatever_the_client_is_told(
     with warehouse.session(delivered.warehouse.connect) as conn, conn.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('TimeZone'), current_setting('client_encoding'), "
-            "current_setting('client_connection_check_interval')"
+            "current_setting('client_connection_check_interval'), current_setting('jit')"
         )
-        assert cursor.fetchall() == [("UTC", "UTF8", "2s")]
+        assert cursor.fetchall() == [("UTC", "UTF8", "2s", "off")]
