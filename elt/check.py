@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,8 +54,15 @@ def _s3(settings: Settings) -> Iterator[Finding]:
         return
     for source, uri in settings.sources(yesterday).items():
         yield _tried(source, lambda uri=uri: objects.check_readable(s3, uri))
-    uri = settings.intermediate(yesterday, "check")
-    yield _tried("outputs", lambda: objects.check_writable(s3, uri))
+    yield _tried("outputs", lambda: _outputs(s3, settings, yesterday))
+
+
+def _outputs(s3: Any, settings: Settings, day: str) -> str:
+    """Writes, lists and looks at outputs as a night does. Returns what was tried."""
+    written = objects.check_writable(s3, settings.intermediate(day, "check"))
+    objects.etags(s3, settings.published(), f"date={day}", f"date={day}/~")
+    objects.load_of(s3, settings.intermediate(day, "product_views"))
+    return f"{written} and read"
 
 
 def _tried(what: str, attempt: Any) -> Finding:
@@ -78,7 +84,7 @@ def _tried(what: str, attempt: Any) -> Finding:
 def _landing(settings: Settings) -> Iterator[Finding]:
     for place, url in enumerate(settings.landing_places(), 1):
         try:
-            with closing(warehouse.opens(url, "LANDING_URLS")()) as conn:
+            with warehouse.session(warehouse.opens(url, "LANDING_URLS")) as conn:
                 version = conn.server_version // 10_000
                 yield version >= FLOOR, f"LANDING_URLS, {place}: PostgreSQL {version}; {FLOOR} or newer is needed"
                 if obstacles := ", ".join(_against_landing(conn)):
@@ -108,14 +114,16 @@ def _warehouse(url: str | None) -> Iterator[Finding]:
         yield False, "DATABASE_URL is not set; set it to the libpq URI of recommendations_pipeline"
         return
     try:
-        conn = warehouse.opens(url)()
+        with warehouse.session(warehouse.opens(url)) as conn:
+            yield from _of_warehouse(conn)
     except PipelineError as error:
         yield False, str(error)
-        return
     except psycopg2.OperationalError as error:
         yield False, f"warehouse: {' '.join(str(error).split())}; check host, role, password and TLS in DATABASE_URL"
-        return
-    with closing(conn), conn.cursor() as cursor:
+
+
+def _of_warehouse(conn: Connection) -> Iterator[Finding]:
+    with conn.cursor() as cursor:
         version = conn.server_version // 10_000
         yield version >= FLOOR, f"warehouse: PostgreSQL {version}; {FLOOR} or newer is needed"
         warehouse.run(cursor, "queries/as_found", schemas=list(sql.SCHEMAS))

@@ -1,9 +1,11 @@
 """`python -m elt check`: what would keep a night from its work is said in seconds, before it begins."""
 
+import json
 import os
 import subprocess
 import sys
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -112,6 +114,20 @@ def test_the_warehouse_away_another_role_and_an_older_schema(delivered: Night, s
     assert status == 1
     assert " and " in wrong_here[0]
     assert "more: `python -m elt migrate`" in wrong_here[0]
+
+
+def test_outputs_that_can_be_written_and_not_read_are_a_finding(delivered: Night, s3_url: str) -> None:
+    """A night looks at what it wrote."""
+    yesterday = datetime.now(UTC).date() - timedelta(1)
+    delivered.put(f"intermediate/date={yesterday}/product_views.csv.gz", "")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:HeadObject"}  # moto's name of it; S3's is s3:GetObject
+    statement = denied | {"Resource": f"arn:aws:s3:::{delivered.bucket}/intermediate/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    delivered.s3.put_bucket_policy(Bucket=delivered.bucket, Policy=policy)
+    status, (wrong,) = check(delivered, s3_url)
+    assert status == 1
+    assert wrong.startswith(f"outputs: s3://{delivered.bucket}/intermediate/date={yesterday}/product_views.csv.gz: ")
+    assert "access denied; the role needs s3:GetObject and s3:ListBucket" in wrong
 
 
 def test_outputs_that_can_not_be_written_are_noticed_before_anything_lands(

@@ -23,6 +23,7 @@ from conftest import DAY, ROLES, Night, Warehouse
 from api.database import Database, _ready
 from api.settings import Settings
 from elt import warehouse as sessions
+from elt.check import check
 from elt.errors import PipelineError
 from elt.migrate import migrate
 from local import processes
@@ -185,6 +186,8 @@ def test_transaction_mode_is_refused_at_once_by_all_who_need_a_session(
         for step in (lambda: delivered.load(reload=True), delivered.rank, delivered.publish, delivered.forget):
             with pytest.raises(PipelineError, match=REFUSED):
                 step()
+        monkeypatch.setenv("DATABASE_URL", through(warehouse, port, "recommendations_pipeline"))
+        assert [is_right for is_right, found in check() if REFUSED in found] == [False]
         assert advisory_locks(warehouse) == []
         api_port = free_port()
         log = tmp_path / "api.log"
