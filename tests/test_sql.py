@@ -242,6 +242,7 @@ def test_a_comment_that_is_edited_loads_no_day_again_and_a_statement_does(
     change(copied / "staging" / "product_daily.sql", "DELETE FROM", "DELETE   -- it's the day\n FROM")
     change(tmp_path / "elt" / "land.py", '"""Copies the lines as they come.', '"""Copies the lines.')
     change(tmp_path / "elt" / "lines.py", "CHUNK = 256 * 1024", "# Not too many.\nCHUNK = 256 * 1024")
+    change(copied / "staging" / "step_times.sql", "INSERT INTO", "SELECT 1; INSERT INTO")
     assert delivered.load() is False
     for file, old, new in (
         ("sql/landing/ads_views.sql", "BETWEEN 1 AND 64", "BETWEEN 1 AND 63"),
@@ -250,6 +251,7 @@ def test_a_comment_that_is_edited_loads_no_day_again_and_a_statement_does(
         ("elt/land.py", "MOST_REJECTED = 1_000_000", "MOST_REJECTED = 1_000_001"),
         ("elt/lines.py", "REPEATED = 4", "REPEATED = 5"),
         ("elt/copying.py", '"not one row"', '"not a row"'),
+        ("elt/shares.py", "import heapq", "import heapq as heap"),
     ):
         before = sql.filter_version()
         change(tmp_path / file, old, new)
