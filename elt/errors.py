@@ -10,6 +10,10 @@ class PipelineError(Exception):
     """The day cannot be processed as it was delivered or as the code stands: a retry would fail the same way."""
 
 
+class Broken(PipelineError):
+    """An audit has found what breaks its promise."""
+
+
 class NotYet(PipelineError):
     """Something is not there yet, or went away for a moment: a later retry may succeed."""
 

@@ -23,7 +23,7 @@ from psycopg2.extras import Json
 from elt import days, deliveries, sql, warehouse
 from elt import s3 as objects
 from elt.copying import copy_out, fill, unload
-from elt.errors import Incomplete, NotYet, Overtaken, PipelineError, Withdrawn
+from elt.errors import Broken, Incomplete, NotYet, Overtaken, PipelineError, Withdrawn
 from elt.land import Landed, land
 from elt.settings import Settings
 from elt.shares import Share, land_share, share_out, write_kept
@@ -351,7 +351,7 @@ def _check_arrival(cursor: Cursor, day: str, settings: Settings, run_id: str) ->
     drops = {"max_volume_drop": settings.max_volume_drop, "max_silent_advertisers": settings.max_silent_advertisers}
     try:
         warehouse.audit(cursor, "arrival", ds=day, run_id=run_id, **drops)
-    except PipelineError as error:
+    except Broken as error:
         raise Incomplete(
             f"{error}\nIf that is the whole day, run it with the param incomplete (rebuild: --incomplete)"
         ) from None

@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
 
 from elt import sql
-from elt.errors import Locked, NotYet, PipelineError
+from elt.errors import Broken, Locked, NotYet, PipelineError
 from elt.look_back import one_select
 
 Connect = Callable[[], Connection]
@@ -224,7 +224,7 @@ def ranking(cursor: Cursor, model: sql.Model, day: str) -> identifiers.SQL:
 def audit(cursor: Cursor, kind: str, *, ds: str, run_id: str, **params: Any) -> None:
     """Runs every audit of a kind on the day, and keeps what each found in staging.audit_results.
 
-    Raises PipelineError with the first rows of each that is broken. Then the transaction has been rolled back, and what
+    Raises Broken with the first rows of each that is broken. Then the transaction has been rolled back, and what
     was found is committed apart from it.
     """
     results, broken = [], []
@@ -245,7 +245,7 @@ def audit(cursor: Cursor, kind: str, *, ds: str, run_id: str, **params: Any) -> 
     run(cursor, "staging/audit_results", ds=ds, kind=kind, run_id=run_id, results=json.dumps(results, default=_plain))
     if broken:
         cursor.connection.commit()
-        raise PipelineError(f"{ds}: nothing was published:\n" + "\n".join(broken))
+        raise Broken(f"{ds}: nothing was published:\n" + "\n".join(broken))
 
 
 def _plain(value: Any) -> float | str:

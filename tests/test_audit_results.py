@@ -1,6 +1,7 @@
 """What every audit found is kept by day: for "how often does it nearly fail?"."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +95,11 @@ def test_they_go_with_their_day_and_those_of_a_day_that_never_loaded_after_as_lo
     night.forget()
     kept = {day for (day,) in night.warehouse.rows("SELECT DISTINCT date::text FROM marts.audit_results")}
     assert kept == {DAY, max(failed)}
+
+
+def test_a_mistake_in_an_audit_of_the_arrival_is_not_waited_for(delivered: Night, copied: Path) -> None:
+    with (copied / "audits" / "arrival" / "the_day_is_whole.sql").open("a") as file:
+        file.write("AND nonsense\n")
+    with pytest.raises(PipelineError, match=r"^sql/audits/arrival/the_day_is_whole\.sql: ") as told:
+        delivered.load()
+    assert not isinstance(told.value, NotYet)

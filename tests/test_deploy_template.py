@@ -289,7 +289,7 @@ def said_by(file: Path) -> Iterator[tuple[int, str]]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    kinds = {"PipelineError", "NotYet", "Locked", "Overtaken", "Withdrawn", "Refused", "Unavailable"}
+    kinds = {"Broken", "PipelineError", "NotYet", "Locked", "Overtaken", "Withdrawn", "Refused", "Unavailable"}
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds):
             continue
