@@ -7,7 +7,7 @@ CITUS_URL: the URI of a superuser who has one password on all its nodes, which l
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -93,9 +93,18 @@ class Cluster(Postgres):
         ask(self.url("postgres", "postgres"), rights, template, name)
 
     def drop(self, name: str) -> None:
-        """Every database has a process of Citus on every node: those of all tests would be too many."""
+        """Every database has a process of Citus on every node: those of all tests would be too many.
+
+        One that begins while the others are ended keeps the database, and is ended the next time.
+        """
         for node in [self.node(), *self.others()]:
-            ask(self.at(node, self.superuser, "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+            url, drop = self.at(node, self.superuser, "postgres"), f"DROP DATABASE {name} WITH (FORCE)"
+            for _ in range(3):
+                with suppress(psycopg2.errors.ObjectInUse):
+                    ask(url, drop)
+                    break
+            else:
+                ask(url, drop)
 
 
 class Given(Cluster):
@@ -107,6 +116,7 @@ class Given(Cluster):
         self._node = parts["host"], int(parts.get("port", 5432))
         self._others = ask(url, "SELECT nodename, nodeport FROM pg_dist_node WHERE isactive AND groupid > 0")
         self.port = self._node[1]
+        self.workers = []  # none that a test may end
 
     @property
     def password(self) -> str:
@@ -150,4 +160,4 @@ def ask(url: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
     with closing(psycopg2.connect(url)) as conn, conn.cursor() as cursor:
         conn.autocommit = True
         cursor.execute(query, params or None)
-        return cursor.fetchall() if cursor.description else []
+        return [] if cursor.description is None else cursor.fetchall()

@@ -78,7 +78,7 @@ class Warehouse:
         try:
             with conn, conn.cursor() as cursor:
                 cursor.execute(query, params or None)
-                return cursor.fetchall() if cursor.description else []
+                return [] if cursor.description is None else cursor.fetchall()
         finally:
             conn.close()
 
