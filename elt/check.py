@@ -34,9 +34,11 @@ def check() -> Iterator[Finding]:
         settings = None
         yield False, str(error)
     try:
-        for model in sql.models() if settings and settings.exclusions_uri else ():
-            model.check_fills_up()
-        yield True, f"models: {', '.join(model.name for model in sql.models() if model.looks_back >= 0)}"
+        for model in (models := sql.models()):
+            model.check_looks_back()
+            if settings and settings.exclusions_uri:
+                model.check_fills_up()
+        yield True, f"models: {', '.join(model.name for model in models)}"
     except PipelineError as error:
         yield False, str(error)
     if settings:

@@ -214,7 +214,7 @@ def _columns(cursor: Cursor, model: sql.Model, file: str) -> dict[str, str]:
         cursor.execute(identifiers.SQL("SELECT * FROM (\n{}\n) AS model LIMIT 0").format(query))
     selected = {column.name: column.type_code for column in cursor.description or ()}
     sql.check_columns(file, list(selected))
-    assert model.looks_back >= 0  # or it says why it can not be told
+    model.check_looks_back()
     types = {}
     for name, oid in selected.items():
         cursor.execute("SELECT format_type(%s, NULL)", (oid,))

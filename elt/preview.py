@@ -23,7 +23,7 @@ def preview(
     file is no model or no day of the range is published by `against`.
     """
     model = sql.model(file)
-    _ = model.looks_back  # refused here as it would be by a night
+    model.check_looks_back()  # refused here as it would be by a night
     name = {"preview": f"{model.name} (preview)", "against": against}
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -156,6 +156,10 @@ class Model:
         """
         return max(look_back(model.source, shown(model.file)) for model in self.whole)
 
+    def check_looks_back(self) -> None:
+        """Raises PipelineError as `looks_back` does."""
+        _ = self.looks_back
+
     @property
     def statement(self) -> str:
         """The file's text without its comments."""

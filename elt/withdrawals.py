@@ -69,12 +69,7 @@ def restore(
     """
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         _check_restorable(cursor, day)
-        warehouse.run(cursor, "queries/models_to_restore", ds=day, models=[model.name for model in models])
-        missing = {name for (name,) in cursor.fetchall()}
-    for model in models:
-        if model.name in missing:
-            steps.build_model(day, model, connect, open_s3(), settings)
-    following.rank_again(day, models, ["hidden_since"], connect, open_s3, settings)
+    following.rank_again(day, models, ["models_to_restore", "hidden_since"], connect, open_s3, settings)
 
     def lift_if_still_restorable(cursor: Cursor) -> None:
         # The day may have been loaded since: then it stays withdrawn.
