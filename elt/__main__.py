@@ -45,8 +45,8 @@ Commands = Any
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m elt",
-        description="Works on the warehouse that DATABASE_URL names: a libpq URI, of its owner to migrate and to give "
-        "passwords, of recommendations_pipeline for everything else.",
+        description="Works on the warehouse that DATABASE_URL names: a libpq URI, of its owner for migrate, password "
+        "and key, of recommendations_pipeline for everything else.",
         epilog="Exit status: 0 done, 1 it failed (the message says why), 2 wrong arguments.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -157,16 +157,15 @@ def _add_withdraw(commands: Commands) -> None:
 
 
 def _withdraw(arguments: Arguments) -> int:
-    newest = withdrawals.withdraw(
-        str(arguments.day), warehouse.opens(_url()), why=arguments.why, by=arguments.by or getuser()
-    )
-    print(f"{arguments.day} is withdrawn; the newest published day is {newest}")
+    newest = withdrawals.withdraw(str(arguments.day), warehouse.opens(_url()), why=arguments.why, by=_by(arguments))
+    print(f"{arguments.day} is withdrawn; the newest published day is {newest}", flush=True)
+    status = _write_published(str(arguments.day))
     if hiding.ranked_before(newest, sql.models(), warehouse.opens(_url())):
         print(
             f"products were hidden or unhidden since the lists of {newest} were ranked: "
             f"`python -m elt rebuild --from {newest} --to {newest}` ranks them again"
         )
-    return _write_published(str(arguments.day))
+    return status
 
 
 def _write_published(*days: str) -> int:
@@ -176,8 +175,8 @@ def _write_published(*days: str) -> int:
             following.write_published(day, warehouse.opens(_url()), objects.client, load_settings())
     except FAILURES as error:
         print(
-            f"readers of the warehouse and the API see it, published/ on S3 does not; the next night writes it there "
-            f"(30 days back): {str(error).strip()}",
+            f"readers of the warehouse and the API see it, published/ on S3 does not; the next night writes it there, "
+            f"for a day of more than 30 days ago a rebuild of one near it: {str(error).strip()}",
             file=sys.stderr,
         )
         return 1
@@ -197,7 +196,7 @@ def _add_restore(commands: Commands) -> None:
 
 
 def _restore(arguments: Arguments) -> int:
-    day, connect, by = str(arguments.day), warehouse.opens(_url()), arguments.by or getuser()
+    day, connect, by = str(arguments.day), warehouse.opens(_url()), _by(arguments)
     models = withdrawals.restore(day, sql.models(), connect, objects.client, load_settings(), by=by)
     print(f"{day} is published again: {', '.join(models)}")
     return _write_published(day)

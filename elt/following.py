@@ -1,6 +1,6 @@
 """What DBWriting does beyond publishing its day: days that look back on it, days that came late, the lists on S3.
 
-Every step commits once, at its end; a step that fails or is killed leaves what others read as it was.
+What others read changes by whole publications; one that fails or is killed leaves it as it was.
 """
 
 import logging
@@ -116,11 +116,13 @@ def catch_up(
             warehouse.run(cursor, "queries/hidden_since", ds=later, **params)
             names.update(name for (name,) in cursor.fetchall())
 
+    s3 = cache(open_s3)
+
     def rank_and_publish(later: str) -> None:
         log.info("%s: %s: an earlier day was loaded since; ranking again", later, ", ".join(sorted(outdated[later])))
         for model in models:
             if model.name in outdated[later]:
-                steps.build_model(later, model, connect, open_s3(), settings)
+                steps.build_model(later, model, connect, s3(), settings)
         steps.publish(later, models, connect, settings, run_id=run_id)
 
     return _each(outdated, rank_and_publish, f"which looks back on {day}, keeps the lists that it had")
@@ -134,7 +136,7 @@ def run_late(
     settings: Settings,
     *,
     run_id: str,
-) -> list[str]:
+) -> None:
     """Runs again, of the `late_days` days before the day, those of which something was delivered since they were
     loaded, or since their runs were refused: a day that failed, because its logs came after the last retry, is found.
     So is one that such a run has loaded and not published. Ranks and publishes again those of the week before the day
@@ -143,9 +145,8 @@ def run_late(
     What a day has to itself is looked at on S3, by its objects' ETags. Of one object for all days the load of the day
     has counted how many lines the day before has now.
 
-    Returns the days that it ran. Raises in the end as `_each` does. A day is told once: it is run again when
-    something else is delivered, or when waiting alone may have cured it. One that was not published, and is not there
-    yet, has been told by its own run.
+    Raises in the end as `_each` does. A day is told once: it is run again when something else is delivered, or when
+    waiting alone may have cured it. One that was not published, and is not there yet, has been told by its own run.
     """
     s3 = cache(open_s3)
     came_late = _came_late(day, connect, s3, settings)
@@ -169,7 +170,7 @@ def run_late(
         except PipelineError as error:
             raise type(error)(f"it is published; after that:\n{error}") from error
 
-    return _each(late, load_and_publish, "of which something came late, is not published again")
+    _each(late, load_and_publish, "which was run again")
 
 
 def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The steps of the nightly run, each safe to run again: a load, a ranking, a publication.
 
-A day is a string `YYYY-MM-DD`: the log day, UTC. Every step commits once, at its end; a step that fails or is killed
-leaves what others read as it was.
+A day is a string `YYYY-MM-DD`: the log day, UTC. What a step does for others it commits at once, at its end; one that
+fails or is killed leaves what they read as it was.
 """
 
 import io

@@ -390,8 +390,8 @@ def test_a_late_day_that_can_not_be_published_stays_and_is_told_once_when_all_el
     with pytest.raises(PipelineError) as told:
         daily.run(third)
     assert str(told.value).startswith(
-        f"{third} is published; after that:\nrefused: 1 of 1 days\n{first}, of which something came late, is not "
-        f"published again: s3://{daily.bucket}/{first}/ads_views/late: no column"
+        f"{third} is published; after that:\nrefused: 1 of 1 days\n{first}, which was run again: "
+        f"s3://{daily.bucket}/{first}/ads_views/late: no column"
     )
     assert not isinstance(told.value, NotYet), "a retry would fail the same way"
     assert daily.top_product(third) != []
@@ -419,7 +419,7 @@ def test_a_late_day_that_looks_like_a_part_is_told(daily: Night) -> None:
     lists = daily.lists(str(day))
     arrive(daily, day, 10)
     arrive(daily, day + timedelta(1), 100)
-    with pytest.raises(PipelineError, match=rf"{day}, of which something came late, .*\n.*the_day_is_whole.*\n.*=10,"):
+    with pytest.raises(PipelineError, match=rf"{day}, which was run again: .*\n.*the_day_is_whole.*\n.*=10,"):
         daily.run(str(day + timedelta(1)))
     assert daily.lists(str(day)) == lists
 
@@ -435,7 +435,7 @@ def test_a_day_that_failed_for_good_is_run_when_its_logs_come(daily: Night) -> N
     arrive(daily, FIRST, 300)
     daily.put(f"{missing}/ads_views/part-1", "nonsense\n")
     arrive(daily, FIRST + timedelta(2), 300)
-    with pytest.raises(PipelineError, match=rf"{missing}, of which something came late.*part-1: no column"):
+    with pytest.raises(PipelineError, match=rf"{missing}, which was run again: .*part-1: no column"):
         daily.run(second)
     assert daily.run(second) == [], "told once"
     arrive(daily, FIRST, 300)

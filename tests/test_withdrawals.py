@@ -19,6 +19,7 @@ import pytest
 from conftest import DAY, MODELS, Night, ordinary_logs
 
 from elt import following, sql, steps, warehouse, withdrawals
+from elt.__main__ import main
 from elt.errors import PipelineError, Withdrawn
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -359,8 +360,11 @@ def test_one_that_is_killed_has_withdrawn_nothing(night: Night, s3_url: str) -> 
 
 @pytest.mark.model_blind
 @pytest.mark.usefixtures("nobody_reads")
-def test_what_other_programs_read_on_s3_follows(night: Night, s3_url: str) -> None:
-    """The commands, not only the next night; with the bucket away the day is withdrawn all the same."""
+def test_what_other_programs_read_on_s3_follows(
+    night: Night, s3_url: str, copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands, not only the next night; with the bucket away the day is withdrawn all the same, and where a model
+    can not be read."""
     run_both(night)
 
     def lines() -> int:
@@ -369,7 +373,12 @@ def test_what_other_programs_read_on_s3_follows(night: Night, s3_url: str) -> No
 
     listed = len(night.top_ctr())
     assert lines() == listed
-    assert elt(night, s3_url, "withdraw", DAY, "--why", "wrong").returncode == 0
+    for name, value in night.environment(s3_url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["elt", "withdraw", DAY, "--why", "wrong"])
+    (copied / "models" / "broken.sql").write_text("SELECT 1\n")
+    assert main() == 1
+    assert "broken.sql: the first line must be" in capsys.readouterr().err
     assert lines() == 0
     assert elt(night, s3_url, "restore", DAY).returncode == 0
     assert lines() == listed

@@ -5,7 +5,7 @@
 -- Freshness: a view: always what the tables say.
 -- Parameters: none.
 -- date: Log day, UTC
--- source: advertiser_ids, product_views or ads_views
+-- source: advertiser_ids, exclusions, product_views or ads_views
 -- objects: S3 objects read
 -- size_bytes: Their size on S3, bytes
 -- delivered: Lines in them, without headers

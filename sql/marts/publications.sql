@@ -14,7 +14,7 @@
 -- load_id: The load that the lists were made from
 -- sources: Source objects: source, uri, etag, size_bytes, lines, rejected
 -- accounting: Per log: delivered = kept + other_day + inactive + rejected
--- run_id: Run that published: of Airflow, or rebuild
+-- run_id: Run that published: of Airflow, or rebuild, restore, hide
 -- published_at: When these lists began to be written; readers see them a moment later, all at once
 -- full_list_count: Advertisers with a full list: 20 products
 -- days_read: Days whose counts made the lists: the log day, and what a model that looks back found loaded of the days

@@ -4,7 +4,7 @@
 -- Freshness: a view: always what the tables say.
 -- Parameters: none.
 -- date: Log day that was being loaded, UTC
--- source: advertiser_ids, product_views or ads_views
+-- source: advertiser_ids, exclusions, product_views or ads_views
 -- reason: Why PostgreSQL could not read them
 -- lines: How many
 -- uri: S3 object of the example

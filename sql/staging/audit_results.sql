@@ -7,7 +7,7 @@
 -- kind: When it is asked: the folder of sql/audits that it is in
 -- audit: Its file there, without .sql; its first line is the promise
 -- audited_at: When the attempt began to audit
--- run_id: Run that asked: of Airflow, or rebuild, or restore
+-- run_id: Run that asked: of Airflow, or rebuild, restore, hide
 -- broken_rows: Rows that break the promise; 0: it holds
 -- first_row: The first of them, as the audit selects it; null where it holds
 --

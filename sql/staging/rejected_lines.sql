@@ -4,7 +4,7 @@
 -- Freshness: FiltrarDatos, as soon as the logs have landed, whatever becomes of the day.
 -- Parameters: ds, the log day.
 -- date: Log day that was being loaded, UTC
--- source: advertiser_ids, product_views or ads_views
+-- source: advertiser_ids, exclusions, product_views or ads_views
 -- uri: S3 URI of the object
 -- line_number: Line in the object, the header being line 1
 -- reason: Why PostgreSQL could not read it

@@ -4,7 +4,7 @@
 -- Freshness: FiltrarDatos, when it loads the day; the day is deleted and written again.
 -- Parameters: ds, the log day; objects, a JSON array of objects with the columns below, without date.
 -- date: Log day, UTC
--- source: advertiser_ids, product_views or ads_views
+-- source: advertiser_ids, exclusions, product_views or ads_views
 -- uri: S3 URI
 -- etag: S3 ETag of the bytes that were read
 -- size_bytes: Size on S3, bytes (compressed, where it is)
