@@ -79,6 +79,13 @@ def restore(
     return steps.publish(day, models, connect, settings, run_id=RUN_ID, first=lift_if_still_restorable)
 
 
+def not_as_it_was(day: str, connect: Connect) -> list[str]:
+    """The models whose lists of the restored day are not those that were withdrawn, each with how."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/not_as_it_was", ds=day)
+        return [said for (said,) in cursor.fetchall()]
+
+
 def _check_restorable(cursor: Cursor, day: str) -> None:
     warehouse.run(cursor, "queries/withdrawal", ds=day)
     ((is_published, _, _, loaded_anew, withdrawn_by, *_),) = cursor.fetchall()

@@ -201,6 +201,12 @@ def test_it_is_recorded_for_analysts(night: Night, s3_url: str) -> None:
     assert night.warehouse.rows(query, role="recommendations_analyst") == [(*row, "eva", True)]
     hashes = dict(night.warehouse.rows("SELECT model, lists_hash FROM marts.publications WHERE date = %s", DAY))
     assert {model: was["lists_hash"] for model, was in lists.items()} == hashes
+    # What comes back by another release, or with other products hidden, is told apart.
+    withdraw(night)
+    others = """lists - 'TopCTR' || '{"Old": {"lists_hash": "x"}, "TopProduct": {"lists_hash": "x"}}'"""
+    night.warehouse.rows(f"UPDATE marts.withdrawals SET lists = {others} WHERE restored_at IS NULL")
+    back = elt(night, s3_url, "restore", DAY)
+    assert back.stdout.endswith("\nnot as it was: Old (retired), TopCTR (new), TopProduct (ranked again)\n"), back
 
 
 @pytest.mark.model_blind
