@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cluster
 import pytest
 from conftest import DAY, Night, ordinary_logs
 from test_hiding import elt
@@ -134,8 +133,7 @@ def test_a_file_that_a_night_would_refuse_is_refused_with_its_name(
             file.write_text(text)
         refused = elt(published, s3_url, "preview", str(file), "--from", DAYS[0], "--to", DAYS[0])
         assert refused.returncode == 1
-        # What a node refuses is told without its kind.
-        assert str(file) in refused.stderr or (cluster.WANTED and said == "a_rank_is_given_once")
+        assert str(file) in refused.stderr
         assert said in refused.stderr
         assert "Traceback" not in refused.stderr
         assert "\x1b" not in refused.stderr
