@@ -230,6 +230,12 @@ def test_a_month_past_retention_is_dropped_once_nobody_reads_it_and_a_day_of_ano
     night.deliver(*ordinary_logs("2024-08-31"))
     night.run("2024-08-31")
     assert ("2024-08-31",) in night.warehouse.rows(there)
+    # Half a century before, of a load that nobody knows.
+    night.warehouse.rows("SELECT staging.make_month('1970-01-15')")
+    night.warehouse.rows("INSERT INTO staging.product_daily VALUES ('1970-01-15', 'ACME', 'p', 1, 0, 0)")
+    with open_query(night.warehouse, "SELECT count(*) FROM staging.product_daily"):
+        night.forget("2024-12-01")
+    assert ("1970-01-15",) not in night.warehouse.rows(counted)
 
 
 def test_the_month_of_a_day_that_is_being_loaded_is_not_dropped(delivered: Night) -> None:

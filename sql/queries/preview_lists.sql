@@ -4,8 +4,8 @@
 -- Parameters: ds, the log day; preview, the name under which the candidates are; against, the published model.
 --
 -- met_at: of each product on both lists the depth from which on both name it. change: 1 - average overlap, as in
--- sql/marts/list_changes.sql. comes and goes: what only one of the lists names, by rank. new_e and old_e: clicks that as
--- many impressions of products not listed would have had, as in sql/marts/advertiser_evaluation.sql; null: there is
+-- sql/marts/list_changes.sql. comes and goes: what only one of the lists names, by rank. new_e and old_e: clicks that
+-- as many impressions of products not listed would have had, as in sql/marts/advertiser_evaluation.sql; null: there is
 -- nothing to compare.
 CREATE TEMPORARY TABLE IF NOT EXISTS previewed (
     date date,

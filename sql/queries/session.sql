@@ -4,8 +4,8 @@
 -- (milliseconds): as the client's side has them (elt/warehouse.py).
 --
 -- A client that was killed is noticed by the look at the connection, one whose machine has vanished by what nobody
--- acknowledges: then the session ends, and its locks go. What is compiled (jit) is not for long enough: tables that were
--- made a moment ago are taken for large ones.
+-- acknowledges: then the session ends, and its locks go. Nothing is compiled (jit), which takes longer than it saves:
+-- tables that were made a moment ago are taken for large ones.
 SELECT
     pg_backend_pid() AS process,
     set_config('recommendations.session', %(mark)s, false) AS mark,

@@ -10,10 +10,15 @@ SELECT
     max(product_daily.date) AS last_day
 FROM staging.product_daily;
 
+-- Days of the months that there are: each costs a lock, and between two backfills there may be decades.
 CREATE TEMPORARY TABLE days_not_loaded ON COMMIT DROP AS
 SELECT made.midnight::date AS date
 FROM pg_temp.counted
-CROSS JOIN LATERAL generate_series(counted.first_day, counted.last_day, interval '1 day') AS made (midnight)
+INNER JOIN staging.months ON months.relation = 'staging.product_daily'::regclass
+CROSS JOIN
+    LATERAL generate_series(
+        greatest(months.first_day, counted.first_day), least(months.end_day - 1, counted.last_day), interval '1 day'
+    ) AS made (midnight)
 WHERE
     made.midnight::date NOT IN (
         SELECT loads.date
