@@ -102,8 +102,8 @@ with DAG(
         context = get_current_context()
         ti = context["ti"]
         # The first try of the run, or since somebody cleared it.
-        if ti.try_number == ti.max_tries - (ti.task.retries or 0) + 1:
-            run_step(withdrawals.lift, by=context["run_id"])
+        begins = ti.try_number == ti.max_tries - (ti.task.retries or 0) + 1
+        run_step(withdrawals.lift if begins else withdrawals.check_lifted, by=context["run_id"])
         wanted = {name: context["params"][name] for name in ("reload", "incomplete")}
         loaded = run_step(with_s3(steps.filter_events), run_id=context["run_id"], **wanted)
         return {"loaded": loaded, **tell("what_was_loaded")}

@@ -198,10 +198,11 @@ def _add_restore(commands: Commands) -> None:
 def _restore(arguments: Arguments) -> int:
     day, connect, by = str(arguments.day), warehouse.opens(_url()), _by(arguments)
     models = withdrawals.restore(day, sql.models(), connect, objects.client, load_settings(), by=by)
-    print(f"{day} is published again: {', '.join(models)}")
+    print(f"{day} is published again: {', '.join(models)}", flush=True)
+    status = _write_published(day)
     if others := withdrawals.not_as_it_was(day, connect):
         print(f"not as it was: {', '.join(others)}")
-    return _write_published(day)
+    return status
 
 
 def _add_hide(commands: Commands) -> None:

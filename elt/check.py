@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -86,9 +87,12 @@ def _tried(what: str, attempt: Any) -> Finding:
 def _landing(settings: Settings) -> Iterator[Finding]:
     for place, url in enumerate(settings.landing_places(), 1):
         try:
-            with warehouse.session(warehouse.opens(url, "LANDING_URLS")) as conn:
-                version = conn.server_version // 10_000
-                yield version >= FLOOR, f"LANDING_URLS, {place}: PostgreSQL {version}; {FLOOR} or newer is needed"
+            connect = warehouse.opens(url, "LANDING_URLS")
+            version = _version(connect)
+            yield version >= FLOOR, f"LANDING_URLS, {place}: PostgreSQL {version}; {FLOOR} or newer is needed"
+            if version < FLOOR:
+                continue
+            with warehouse.session(connect) as conn:
                 if obstacles := ", ".join(_against_landing(conn)):
                     yield False, f"LANDING_URLS, {place}: no log can land there: {obstacles}"
         except (PipelineError, psycopg2.OperationalError) as error:
@@ -111,12 +115,23 @@ def _against_landing(conn: Connection) -> Iterator[str]:
         yield f"its encoding is {encoding}, and is to be UTF8"
 
 
+def _version(connect: warehouse.Connect) -> int:
+    """Of the server: an older one has not even the settings of a session."""
+    with closing(connect()) as conn:
+        return conn.server_version // 10_000
+
+
 def _warehouse(url: str | None) -> Iterator[Finding]:
     if not url:
         yield False, "DATABASE_URL is not set; set it to the libpq URI of recommendations_pipeline"
         return
     try:
-        with warehouse.session(warehouse.opens(url)) as conn:
+        connect = warehouse.opens(url)
+        version = _version(connect)
+        yield version >= FLOOR, f"warehouse: PostgreSQL {version}; {FLOOR} or newer is needed"
+        if version < FLOOR:
+            return
+        with warehouse.session(connect) as conn:
             yield from _of_warehouse(conn)
     except PipelineError as error:
         yield False, str(error)
@@ -126,8 +141,6 @@ def _warehouse(url: str | None) -> Iterator[Finding]:
 
 def _of_warehouse(conn: Connection) -> Iterator[Finding]:
     with conn.cursor() as cursor:
-        version = conn.server_version // 10_000
-        yield version >= FLOOR, f"warehouse: PostgreSQL {version}; {FLOOR} or newer is needed"
         warehouse.run(cursor, "queries/as_found", schemas=list(sql.SCHEMAS))
         found = {
             (schema, name): (set(columns or ()), writable) for schema, name, columns, writable in cursor.fetchall()

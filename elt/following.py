@@ -150,7 +150,7 @@ def run_late(
     """
     s3 = cache(open_s3)
     came_late = _came_late(day, connect, s3, settings)
-    late = _lost_rows(day, models, connect) | came_late
+    late = _lost_rows(day, models, connect) | _left_over(day, connect, settings) | came_late
 
     def load_and_publish(earlier: str) -> None:
         is_published, why = late[earlier]
@@ -167,8 +167,8 @@ def run_late(
         steps.publish(earlier, models, connect, settings, run_id=run_id)
         try:
             catch_up(earlier, models, connect, s3, settings, run_id=run_id)
-        except PipelineError as error:
-            raise type(error)(f"it is published; after that:\n{error}") from error
+        except FAILURES as error:
+            raise together(f"it is published; after that:\n{str(error).strip()}", [error]) from error
 
     _each(late, load_and_publish, "which was run again")
 
@@ -193,7 +193,7 @@ def _each(days_again: Iterable[str], run: Callable[[str], None], which: str) -> 
             published.append(day)
     if failed:
         done = f"published again: {', '.join(published)}; " if published else ""
-        first = f"{done}refused: {len(failed)} of {len(published) + len(failed)} days"
+        first = f"{done}failed: {len(failed)} of {len(published) + len(failed)} days"
         said = [f"{day}, {which}: {str(error).strip()}" for day, error in failed.items()]
         raise together("\n".join([first, *said]), list(failed.values()))
     return published
@@ -206,6 +206,17 @@ def _lost_rows(day: str, models: Sequence[sql.Model], connect: Connect) -> dict[
         return {earlier: (True, f"rows of it are lost: {lost}") for earlier, lost in cursor.fetchall()}
 
 
+def _left_over(day: str, connect: Connect, settings: Settings) -> dict[str, tuple[bool, str]]:
+    """The days that are loaded and not published: are they published from an earlier load, and what is wrong.
+
+    They are ranked from what is loaded, whatever has become of their logs.
+    """
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/loads_left_over", ds=day, late_days=settings.late_days)
+        why = "it is loaded, and was not published"
+        return {earlier: (is_published, why) for earlier, is_published in cursor.fetchall()}
+
+
 def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Settings) -> dict[str, tuple[bool, str]]:
     """The days of which something came late: are they published, and what it is."""
     daily = settings.daily()
@@ -214,8 +225,6 @@ def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Sett
         looked_at = cursor.fetchall()
         warehouse.run(cursor, "queries/lines_that_came_late", ds=day, daily=daily)
         counted = cursor.fetchall()
-        warehouse.run(cursor, "queries/loads_left_over", ds=day, late_days=settings.late_days)
-        left_over = cursor.fetchall()
     found = {}
     for earlier, is_published, known in looked_at:
         sources = settings.sources(earlier)
@@ -236,8 +245,6 @@ def _came_late(day: str, connect: Connect, s3: Callable[[], Any], settings: Sett
     for source, lines_now, lines_then in counted if settings.late_days else ():
         why = f"{source} has {lines_now:,} lines of it, and had {lines_then:,} when it was loaded"
         found.setdefault(days.before(day), (True, why))
-    for earlier, is_published in left_over:
-        found.setdefault(earlier, (is_published, "it is loaded, and was not published"))
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elt import following, sql, steps, warehouse
-from elt.errors import FAILURES, Locked, NotYet, PipelineError
+from elt.errors import FAILURES, Locked, NotYet, PipelineError, Withdrawn
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -82,8 +82,6 @@ def _publish_newest(
             if (newest := cursor.fetchone()) is None:
                 return published
         (day,) = newest
-        if day in published and not ranked_before(day, models, connect):
-            return published
         failed: Exception | None = None
         try:
             # A model that is newer than the day's publication was never built for it.
@@ -91,8 +89,11 @@ def _publish_newest(
             published.setdefault(day, []).extend(steps.publish(day, models, connect, settings, run_id=RUN_ID))
         except FAILURES as error:
             failed = error
-            if isinstance(error, Locked) or not isinstance(error, NotYet):
+            if isinstance(error, Locked) or not isinstance(error, NotYet | Withdrawn):
                 break
+        else:
+            if not ranked_before(day, models, connect):
+                return published
     raise PipelineError(
         f"recorded, but {day} is not published again: "
         f"{str(failed or 'others hide products at the same time').strip()}; "

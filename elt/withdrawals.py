@@ -7,7 +7,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from elt import following, sql, steps, warehouse
-from elt.errors import PipelineError
+from elt.errors import PipelineError, Withdrawn
 from elt.settings import Settings
 from elt.warehouse import Connect
 
@@ -29,7 +29,7 @@ def withdraw(day: str, connect: Connect, *, why: str, by: str) -> str:
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.lock_publication(conn)
         warehouse.run(cursor, "queries/withdrawal", ds=day)
-        ((is_published, first_day, last_day, _, *withdrawal),) = cursor.fetchall()
+        ((is_published, first_day, last_day, _, _, *withdrawal),) = cursor.fetchall()
         if not is_published:
             if withdrawal[0]:
                 raise PipelineError(steps.withdrawn(day, *withdrawal))
@@ -88,7 +88,7 @@ def not_as_it_was(day: str, connect: Connect) -> list[str]:
 
 def _check_restorable(cursor: Cursor, day: str) -> None:
     warehouse.run(cursor, "queries/withdrawal", ds=day)
-    ((is_published, _, _, loaded_anew, withdrawn_by, *_),) = cursor.fetchall()
+    ((is_published, _, _, loaded_anew, _, withdrawn_by, *_),) = cursor.fetchall()
     if not withdrawn_by:
         known = "it is published" if is_published else "`python -m elt rebuild` or a run of the DAG publishes it"
         raise PipelineError(f"{day} is not withdrawn; {known}")
@@ -103,8 +103,18 @@ def lift(day: str, connect: Connect, *, by: str, **_: Any) -> None:
     """A run of the day begins, `by` its id, and is no retry: if the day is withdrawn, this run may publish it again."""
     with warehouse.session(connect) as conn, conn.cursor() as cursor:
         warehouse.run(cursor, "queries/withdrawal", ds=day)
-        if cursor.fetchall()[0][4]:
+        if cursor.fetchall()[0][5]:
             # Only then: whatever is written into marts, DBWriting waits for readers.
             warehouse.run(cursor, "queries/lift_withdrawal", ds=day, restored_by=by)
             conn.commit()
             log.info("%s is withdrawn; this run publishes it again", day)
+
+
+def check_lifted(day: str, connect: Connect, **_: Any) -> None:
+    """A run of the day goes on. Raises Withdrawn when the day was withdrawn since it began: a load would keep `restore`
+    from giving readers what they had."""
+    with warehouse.session(connect) as conn, conn.cursor() as cursor:
+        warehouse.run(cursor, "queries/withdrawal", ds=day)
+        ((_, _, _, _, restored_by, *withdrawal),) = cursor.fetchall()
+    if withdrawal[0] and restored_by is None:
+        raise Withdrawn(steps.withdrawn(day, *withdrawal))

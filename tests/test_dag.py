@@ -30,7 +30,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from conftest import DAY, MODELS, ORDINARY_LISTS, URIS, Night, Warehouse, copy_database, ordinary_logs
 
 from elt import notices, sql, steps, withdrawals
-from elt.errors import NotYet, PipelineError, Withdrawn
+from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT, Settings
 from elt.warehouse import lock_day, lock_model
 from local import airflow
@@ -189,11 +189,14 @@ def test_a_retry_of_a_run_that_began_before_brings_no_withdrawn_day_back(
     }
     monkeypatch.setitem(task.python_callable.__globals__, "get_current_context", lambda: context)
     withdrawals.withdraw(DAY, delivered.warehouse.connect, why="wrong", by="ana")
-    task.python_callable()
-    with pytest.raises(Withdrawn, match=f"{DAY} is withdrawn, by ana"):
-        delivered.publish()
+    loads = "SELECT load_id FROM staging.loads ORDER BY date"
+    before = delivered.warehouse.rows(loads)
+    with pytest.raises(AirflowFailException, match=f"{DAY} is withdrawn, by ana"):
+        task.python_callable()
+    assert delivered.warehouse.rows(loads) == before, "restore could not give back what was loaded over"
     context["ti"] = SimpleNamespace(try_number=3, max_tries=2 + task.retries, task=task)
     task.python_callable()
+    delivered.rank()
     assert delivered.publish() == MODELS
 
 

@@ -1,8 +1,8 @@
--- The days before that stand on a load which nobody has published, and nobody was told why: the run was killed, or S3
--- was away. Published days, and those that a run was refused of before it was loaded.
+-- The days before that stand on a load which nobody has published: the run was killed, S3 was away, or a model failed,
+-- which is told each time. Published days, and those that a run was refused of before it was loaded.
 -- Grain: log day. Parameters: ds, the log day; late_days, how many days before it.
--- Not a day that an audit has kept from being published since, nor one that somebody withdrew or that a run loads or
--- publishes at this moment.
+-- Not a day that an audit has kept from being published since, nor one that somebody withdrew or that a run loads, ranks
+-- or publishes at this moment.
 SELECT
     loads.date::text AS day,
     published.models > 0 AS is_published
@@ -47,6 +47,6 @@ WHERE
             AND audit_results.broken_rows > 0
             AND audit_results.audited_at > loads.loaded_at
     )
-    -- The lock of elt.warehouse.lock_day, until this transaction ends.
-    AND pg_try_advisory_xact_lock_shared(24256, loads.date - '0001-01-01'::date + 1)
+    -- The lock of elt.warehouse.lock_day, alone, until this transaction ends: who ranks the day has it shared.
+    AND pg_try_advisory_xact_lock(24256, loads.date - '0001-01-01'::date + 1)
 ORDER BY loads.date

@@ -1,5 +1,5 @@
 -- May the day be withdrawn, or restored? What is published, whether the day was loaded anew since it was (by which run,
--- when), and the withdrawal that the day is under.
+-- when), which run may publish it again, and the withdrawal that the day is under.
 -- Grain: one row. Parameters: ds, the log day.
 SELECT
     (
@@ -18,6 +18,7 @@ SELECT
             )
             THEN loads.run_id || to_char(loads.loaded_at AT TIME ZONE 'UTC', ', YYYY-MM-DD HH24:MI UTC')
     END AS loaded_anew,
+    withdrawals.restored_by,
     withdrawals.withdrawn_by,
     withdrawals.withdrawn_at,
     withdrawals.why
