@@ -86,12 +86,13 @@ def _publish_newest(
         try:
             # A model that is newer than the day's publication was never built for it.
             following.rank_again(day, models, ["hidden_since", "models_to_build"], connect, open_s3, settings)
-            published.setdefault(day, []).extend(steps.publish(day, models, connect, settings, run_id=RUN_ID))
+            changed = steps.publish(day, models, connect, settings, run_id=RUN_ID)
         except FAILURES as error:
             failed = error
             if isinstance(error, Locked) or not isinstance(error, NotYet | Withdrawn):
                 break
         else:
+            published.setdefault(day, []).extend(changed)
             if not ranked_before(day, models, connect):
                 return published
     raise PipelineError(

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import httpx
 import pytest
 from conftest import DAY, MODELS, Night, as_csv, ordinary_logs
 
-from elt import following, hiding, sql, steps, warehouse
+from elt import following, hiding, sql, steps, warehouse, withdrawals
 from elt.errors import NotYet, PipelineError
 from elt.settings import PROJECT
 from local.airflow import free_port
@@ -224,6 +225,26 @@ def test_a_command_that_recorded_and_published_nothing_says_why_and_is_simply_gi
         hiding.unhide("ACME", "nobody", *arguments, by="bob")
     hiding.unhide("ACME", product, *arguments, by="bob")
     assert all(product in of for of in listed(delivered).values())
+
+
+@pytest.mark.usefixtures("nobody_reads")
+def test_the_day_before_one_that_is_withdrawn_meanwhile_is_published_without_the_product(delivered: Night) -> None:
+    delivered.run()
+    delivered.deliver(*ordinary_logs(NEXT))
+    delivered.run(NEXT)
+    product = listed(delivered)["TopCTR"][0]
+
+    @cache
+    def withdrawn_meanwhile() -> Any:
+        withdrawals.withdraw(NEXT, delivered.warehouse.connect, why="wrong", by="ana")
+        return delivered.s3
+
+    connect = delivered.warehouse.connect
+    published = hiding.hide(
+        "ACME", product, sql.models(), connect, withdrawn_meanwhile, delivered.settings, why="sold out", by="ada"
+    )
+    assert set(published) == {DAY}
+    assert not any(product in of for of in listed(delivered).values())
 
 
 @pytest.mark.usefixtures("nobody_reads")
