@@ -1,8 +1,8 @@
 -- The days before that stand on a load which nobody has published: the run was killed, S3 was away, or a model failed,
 -- which is told each time. Published days, and those that a run was refused of before it was loaded.
 -- Grain: log day. Parameters: ds, the log day; late_days, how many days before it.
--- Not a day that an audit has kept from being published since, nor one that somebody withdrew or that a run loads, ranks
--- or publishes at this moment.
+-- Not a day that an audit has kept from being published since, nor one that somebody withdrew, or that a run loads,
+-- ranks or publishes at this moment.
 SELECT
     loads.date::text AS day,
     published.models > 0 AS is_published
