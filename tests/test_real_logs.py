@@ -23,14 +23,17 @@ Lists = tuple[list[tuple[Any, ...]], ...]
 
 
 SHORT_RECOMMENDED = """
-SELECT active.date, active.advertiser_id, count(DISTINCT events.product_id)
-FROM marts.active_advertisers AS active
-JOIN staging.product_daily AS events
-    ON events.advertiser_id = active.advertiser_id AND events.date BETWEEN active.date - 2 AND active.date
-GROUP BY 1, 2
-HAVING least(count(DISTINCT events.product_id), 20) <> (
-    SELECT count(*) FROM marts.recommended WHERE (date, advertiser_id) = (active.date, active.advertiser_id)
-)
+SELECT had.date, had.advertiser_id, had.products
+FROM (
+    SELECT active.date, active.advertiser_id, count(DISTINCT events.product_id) AS products
+    FROM marts.active_advertisers AS active
+    JOIN staging.product_daily AS events
+        ON events.advertiser_id = active.advertiser_id AND events.date BETWEEN active.date - 2 AND active.date
+    GROUP BY 1, 2
+) AS had
+LEFT JOIN (SELECT date, advertiser_id, count(*) AS products FROM marts.recommended GROUP BY 1, 2) AS listed
+    USING (date, advertiser_id)
+WHERE least(had.products, 20) <> coalesce(listed.products, 0)
 """
 """Active advertisers whose list of Recommended is shorter than 20 although they have products with events."""
 
