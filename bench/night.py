@@ -290,7 +290,8 @@ class Place:
             cursors[log].execute(sql.read("landing/pages"))
             with (self.folder / log).open("rb") as file:
                 lines = Lines(file, log)
-                copying.copy_in(cursors[log], "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", Pages(lines), lines)
+                pages = Pages(lines, 1 << 60)
+                copying.copy_in(cursors[log], "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
 
         def split(log: str) -> None:
             cursors[log].execute("SELECT count(*) FROM pg_temp.pages, string_to_table(page, E'\\n')")

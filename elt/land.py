@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Any
@@ -23,6 +24,9 @@ DIRECTLY = "_directly"
 
 LINES = "lines"
 """The column of a table that says how many lines of the log a row stands for."""
+
+DAY = "date"
+"""The column of which nothing but the day is wanted; dates at the ends of lines may be landed without their time."""
 
 MOST_REJECTED = 1_000_000
 """Rejected lines of one object after which it is given up, so that the quarantine can not fill the disk."""
@@ -68,7 +72,7 @@ def land(
     its beginning; for an empty one, if there is no other or `some_may_be_empty` does not say that there are.
     """
     some_may_be_empty |= len(delivered) > 1
-    for name in (table, "rejected_lines", "pages", "unreadable_lines"):
+    for name in (table, "rejected_lines", "pages"):
         cursor.execute("SELECT to_regclass(%s) IS NULL", (f"pg_temp.{name}",))
         if cursor.fetchone() == (True,):  # another source may have landed in the session
             warehouse.run(cursor, f"landing/{name}")
@@ -116,8 +120,9 @@ def _land_object(
     try:
         with objects.reader(s3, item) as raw:
             lines = Lines(raw, item.uri)
-            if counts and lines.repeat(item.size):
-                landed = _counted(cursor, table, wanted, lines, item)
+            portion = lines.portion(item.size, end_in_a_day=lines.header[-1] == DAY) if counts else 0
+            if portion:
+                landed = _counted(cursor, s3, table, wanted, lines, item, portion)
             elif directly:
                 landed = _directly(cursor, table, wanted, lines, item)
             else:
@@ -129,8 +134,6 @@ def _land_object(
         with objects.reader(s3, item) as raw:
             landed = _line_by_line(cursor, table, wanted, Lines(raw, item.uri), item)
     cursor.execute("RELEASE SAVEPOINT object")
-    # Not dropped: every table made costs locks until the transaction ends, and there may be thousands of objects.
-    cursor.execute("TRUNCATE pg_temp.pages, pg_temp.unreadable_lines")
     log.info(
         "%s: %s lines (%.1f MB) in %.1f s%s",
         item.uri,
@@ -142,29 +145,37 @@ def _land_object(
     return landed
 
 
-def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
-    """Lets PostgreSQL count the lines as they are, and copies each distinct one once, with its count before it.
+def _counted(
+    cursor: Cursor, s3: Any, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject, portion: int
+) -> Landed:
+    """Lets PostgreSQL count the lines as they are, a portion at a time, and copies each distinct one of a portion once,
+    with its count before it. What can not be read is looked for in the object once more, for its line numbers.
 
     Raises NotByLine for what only reading line by line tells apart: an empty line that is lost between pages, control
     characters that the way of the distinct lines needs, text in quotes that may go on in the next line, hardly a line
     that can be read. Raises PipelineError for MOST_REJECTED unreadable lines.
     """
     copy = _copy_statement(cursor, table, wanted, lines, LINES)
-    pages = Pages(lines)
-    copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
-    if pages.lines != lines.lines:
-        raise NotByLine("empty lines")
-    refused = _Refused(item)
+    pages, refused, counted = Pages(lines, portion), _Refused(item), 0
     with TemporaryFile() as file:
-        cursor.copy_expert(sql.read("landing/count_lines"), file, CHUNK)
+        while pages.more:
+            copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
+            cursor.copy_expert(sql.read("landing/count_lines"), file, CHUNK)
+            counted += cursor.rowcount
+            # At the level that made it, or its disk would stay until the transaction ends. No row is landed so far.
+            cursor.execute("RELEASE SAVEPOINT object; TRUNCATE pg_temp.pages; SAVEPOINT object")
+        if pages.lines != lines.lines:
+            raise NotByLine("empty lines")
+        landed = Landed(item, lines.lines)
         file.seek(0)
-        if copy_whole(cursor, copy, file, cursor.rowcount):
-            return Landed(item, lines.lines)
+        if copy_whole(cursor, copy, file, counted):
+            return landed
         file.seek(0)
+        reasons: dict[bytes, str] = {}
         for block in in_blocks(enumerate((line.removesuffix(b"\n") for line in file), 1)):
             for index, reason in copy_readable(cursor, copy, block):
-                tried, counted = block[index]
-                times, _, line = counted.partition(b",")
+                tried, counts_and_line = block[index]
+                times, _, line = counts_and_line.partition(b",")
                 if not times.isdigit():
                     raise NotByLine("control characters")
                 if goes_on(line):
@@ -172,13 +183,15 @@ def _counted(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: 
                 refused.add(f"{int(times):,} times", reason, line, int(times))
                 if refused.hopeless(tried):
                     raise NotByLine(f"hardly one of {tried:,} different lines can be read")
-                cursor.execute("INSERT INTO pg_temp.unreadable_lines VALUES (%s, %s)", (line.decode(), reason))
+                reasons[line] = reason
             refused.check(lines.lines)
-    if refused.lines:
-        warehouse.run(cursor, "landing/reject_unreadable", source=table, uri=item.uri)
-        if cursor.rowcount != refused.lines:
-            raise NotByLine("lines that differ in their ends only")
-    return Landed(item, lines.lines, refused.lines)
+    with objects.reader(s3, item) as raw:
+        again = Lines(raw, item.uri)
+        again.time_of_day = lines.time_of_day
+        _reject(cursor, table, landed, again.find(reasons))
+    if landed.rejected != refused.lines:
+        raise NotByLine("lines that differ in their ends only")
+    return landed
 
 
 def _directly(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
@@ -197,23 +210,28 @@ def _line_by_line(cursor: Cursor, table: str, wanted: list[str], lines: Lines, i
     copy = _copy_statement(cursor, table, wanted, lines)
     landed, refused = Landed(item), _Refused(item)
     for block in in_blocks(lines):
-        rejected = []
+        rejected: list[tuple[int, str, bytes]] = []
         for index, reason in copy_readable(cursor, copy, block):
             number, line = block[index]
             rejected.append((number, reason, line))
             refused.add(f"line {number}", reason, line)
             if refused.hopeless(tried := landed.lines + index + 1):
                 raise refused.given_up(tried)
-        if rejected:
-            execute_values(
-                cursor,
-                "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s",
-                [(table, item.uri, number, reason, line) for number, reason, line in rejected],
-            )
         landed.lines += len(block)
-        landed.rejected += len(rejected)
+        _reject(cursor, table, landed, rejected)
         refused.check(landed.lines)
     return landed
+
+
+def _reject(cursor: Cursor, table: str, landed: Landed, rejected: Iterable[tuple[int, str, bytes]]) -> None:
+    """Notes and counts the object's lines that can not be read: number, reason, line."""
+
+    def row(line: tuple[int, str, bytes]) -> tuple[str, str, int, str, bytes]:
+        landed.rejected += 1
+        return (table, landed.item.uri, *line)
+
+    insert = "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s"
+    execute_values(cursor, insert, map(row, rejected))
 
 
 def _copy_statement(cursor: Cursor, table: str, wanted: list[str], lines: Lines, *before: str) -> str:

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from struct import Struct
 from typing import IO
@@ -25,8 +25,27 @@ SAMPLE = 2_000_000
 REPEATED = 4
 """How often a line is to be expected again in an object whose lines are counted: from there on it costs less."""
 
+COUNTED = 32
+"""How often a line is to be expected in a portion that is counted at a time: so often a line read is a line saved."""
+
+PORTION = 64_000_000
+"""Bytes counted at a time, at least: while the one log's are counted, the other's are read."""
+
 ZIPPED = 5
 """Bytes of text that a zipped byte stands for, about."""
+
+TIMES_OF_DAY = tuple(
+    re.compile(
+        rb"%b(?<=,\d\d\d\d-\d\d-\d\d.)(?>[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?+)?+"
+        rb"(?:Z|\+00:00| UTC)?+(?=\r?+\n)" % between
+    )
+    for between in (b" ", b"T")
+)
+"""Times of day at the end of a line, after a day in figures (ISO 8601): it is the day in UTC, whatever the time.
+
+Not 24:00 and not 23:59:60, which are of the day after; not a seventh digit of a second, which may round up to it. Two
+patterns, each of which begins with a character: one that begins with a choice of two is found four times as slowly.
+"""
 
 LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line, and of a record; no readable one is near it, and memory stays flat whatever is delivered."""
@@ -58,22 +77,37 @@ class Lines:
         self.header = _names(first, uri)
         self._unfinished = 0
         self._open_since = 0
+        self.time_of_day: re.Pattern[bytes] | None = None
+        """What finds the times of day at the ends of lines, where only the day matters: `Pages` leaves them out."""
         self.lines = 0
         self.failure: Exception | None = None
         """What reading the object raised: psycopg2 shows it as an error of the query only."""
 
-    def repeat(self, size: int) -> bool:
-        """Will they stand in the object, of so many bytes, so often that they are worth counting? Nothing is lost.
+    def portion(self, size: int, *, end_in_a_day: bool) -> int:
+        """How many bytes of the lines are worth counting at a time, in an object of so many; 0: they hardly repeat.
 
-        If any line is as likely to come next, the chance that it has been there grows with the lines before it.
+        If any line is as likely to come next, the chance that it has been there grows with the lines before it: it is
+        to be expected REPEATED times in an object whose lines are counted, and COUNTED times in a portion. Where they
+        `end_in_a_day`, their time of day is left out, if the first one has one. Nothing is lost.
         """
         while len(self._pending) < SAMPLE and (chunk := self._raw.read(CHUNK)):
             self._pending += chunk
-        sample = self._pending.split(b"\n")[:-1]
-        distinct = len(set(sample))
+        whole = self._pending[: self._pending.rfind(b"\n") + 1]
+        if end_in_a_day:
+            first = whole[: whole.find(b"\n") + 1]
+            self.time_of_day = next((times for times in TIMES_OF_DAY if times.search(first)), None)
+        sample = self.as_landed(whole).split(b"\n")[:-1]
+        repeated = len(sample) - (distinct := len(set(sample)))
         text = size * ZIPPED if self.uri.endswith(".gz") else size
-        samples = max(1.0, text / SAMPLE)
-        return bool(sample) and (len(sample) - distinct) * samples >= REPEATED * distinct
+        if not sample or repeated * max(1.0, text / SAMPLE) < REPEATED * distinct:
+            return 0
+        # All distinct ones there are: of n lines n - r are distinct, so about (n - r) (n / r + 1) / 2. See birthdays.
+        kinds = distinct * (len(sample) / max(repeated, 1) + 1) / 2
+        return max(PORTION, int(COUNTED * kinds * len(whole) / len(sample)))
+
+    def as_landed(self, lines: bytes) -> bytes:
+        """The lines without their times of day, if they have any that do not matter."""
+        return self.time_of_day.sub(b"", lines) if self.time_of_day else lines
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, a CHUNK. Raises NotByLine for a line that is longer than LONGEST_LINE."""
@@ -130,6 +164,20 @@ class Lines:
                 self._open_since = 0
             yield line
 
+    def find(self, reasons: Mapping[bytes, str]) -> Iterator[tuple[int, str, bytes]]:
+        """The lines that are landed as those that have a reason: number, reason, and line as delivered.
+
+        Lines are told apart by nothing but their ends, whatever is in quotes; the header is line 1.
+        """
+        number, pending = 2, b""
+        while chunk := self._read(CHUNK)[0]:
+            text, end, pending = (pending + chunk).rpartition(b"\n")
+            landed = self.as_landed(text + end).split(b"\n")
+            for line, spelled in zip(text.split(b"\n") if end else (), landed, strict=False):
+                if reason := reasons.get(spelled.removesuffix(b"\r")):
+                    yield number, reason, line.removesuffix(b"\r")
+                number += 1
+
     def _whole(self) -> Iterator[bytes]:
         """Lines with their carriage return, hardly more than the first LONGEST_LINE bytes of each."""
         pending = b""
@@ -175,53 +223,58 @@ _CLOSES = re.compile(rb'%b"(?:,|\r?\Z)' % _QUOTED)
 
 
 class Pages:
-    """The lines as a file in COPY's binary format: rows of a page of whole lines and its first number."""
+    """The lines, without their times of day, as files in COPY's binary format: a row is a page of whole lines.
 
-    def __init__(self, lines: Lines) -> None:
+    A file has about `portion` bytes of lines; when it has been read, and there are `more`, the next one begins.
+    """
+
+    def __init__(self, lines: Lines, portion: int) -> None:
         self._lines = lines
-        self._begun = self._ended = False
-        self._next = 2
+        self._portion = portion
+        self._file: Iterator[bytes] | None = None
         self._rest = b""
+        self.more = True
         self.lines = 0
         """In the pages, as PostgreSQL splits them: a page that is one empty line has none."""
 
     def read(self, size: int) -> bytes:
         """A chunk's pages; more bytes than asked for by one page at most."""
-        if not self._begun:
-            self._begun = True
-            return b"PGCOPY\n\xff\r\n\0" + bytes(8)
-        pages: list[bytes] = []
-        while not pages and not self._ended:
-            chunk = self._lines.read(size)
-            self._ended = not chunk
-            self._rest = self._cut(self._rest + chunk, pages)
-        return b"".join(pages)
+        self._file = self._file or self._one_file(size)
+        if not (piece := next(self._file, b"")):
+            self._file = None
+        return piece
 
-    def _cut(self, text: bytes, pages: list[bytes]) -> bytes:
-        """Appends the text's pages; returns what remains: less than a page, or a line without its end."""
+    def _one_file(self, size: int) -> Iterator[bytes]:
+        yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+        left = self._portion
+        while self.more and left > 0:
+            chunk = self._lines.read(size)
+            self.more = bool(chunk)
+            left -= len(chunk)
+            if pages := b"".join(self._cut(self._lines.as_landed(self._rest + chunk))):
+                yield pages
+        yield b"\xff\xff"
+
+    def _cut(self, text: bytes) -> Iterator[bytes]:
+        """The text's pages; what is left of it: less than a page, or a line without its end; in the end nothing."""
         begin = 0
         while len(text) - begin > PAGE:
             end = text.rfind(b"\n", begin, begin + PAGE)
             if end < 0 and (end := text.find(b"\n", begin)) < 0:
                 break
-            pages.append(self._row(text[begin:end]))
+            yield self._row(text[begin:end])
             begin = end + 1
-        rest = text[begin:]
-        if self._ended:
-            if rest:
-                pages.append(self._row(rest.removesuffix(b"\n")))
-            pages.append(b"\xff\xff")
-        return rest
+        self._rest = text[begin:]
+        if self._rest and not self.more:
+            yield self._row(self._rest.removesuffix(b"\n"))
 
     def _row(self, page: bytes) -> bytes:
-        first, lines = self._next, page.count(b"\n") + 1
-        self._next += lines
-        self.lines += lines if page else 0
-        return _ROW.pack(2, 8, first, len(page)) + page
+        self.lines += page.count(b"\n") + 1 if page else 0
+        return _ROW.pack(1, len(page)) + page
 
 
-_ROW = Struct("!hiqi")
-"""A row in COPY's binary format: the number of columns, the length and value of the first, the length of the second."""
+_ROW = Struct("!hi")
+"""A row of one column in COPY's binary format: the number of columns, the length of its value."""
 
 
 def in_blocks(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

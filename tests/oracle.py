@@ -243,9 +243,10 @@ def event(record: bytes) -> AdEvent | None:
     date = date.strip(" \t\r\n\v\f")
     if not fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", date, ASCII):
         return None
+    midnight = date[11:].startswith("24:00") and date[16:19] in ("", ":00")
     try:
-        moment = dt.datetime.fromisoformat(date)
+        moment = dt.datetime.fromisoformat(date.replace("24:00", "00:00", 1) if midnight else date)
     except ValueError:
         return None
-    day = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    day = (moment.astimezone(dt.UTC) if moment.tzinfo else moment) + dt.timedelta(days=midnight)
     return advertiser, product, kind, str(day.date())

@@ -528,16 +528,21 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     }
 
 
+@pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize(
     "trouble", ["", "a giant line", "a line just too long", "an empty line between long ones", "not UTF-8"]
 )
 def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
-    delivered: Night, monkeypatch: pytest.MonkeyPatch, trouble: str
+    delivered: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str, timed: bool
 ) -> None:
     """Lines that repeat are landed in pages, and counted; where that can not be, the object is read line by line."""
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
-    events = [f"ACME,päge{n % 50},click,{DAY}".encode() for n in range(30_000)]
-    bad = {2: b"", 3: b"nonsense", 4_711: b"nonsense", 20_000: b"long," + b"x" * 9_000, 30_001: b"ACME,ends"}
+    monkeypatch.setattr("elt.lines.PORTION", 100_000)
+    monkeypatch.setattr("elt.lines.COUNTED", 1)
+    time = lambda n: f" {n % 24:02}:{n % 60:02}:{n % 59:02}" * timed  # noqa: E731
+    events = [f"ACME,päge{n % 50},click,{DAY}{time(n)}".encode() for n in range(30_000)]
+    bad = {3: b"nonsense", 4: b"", 4_711: b"nonsense", 20_000: b"long," + b"x" * 9_000, 30_001: b"ACME,ends"}
+    bad |= {n: f"ACME,,click,{DAY}{time(n)}".encode() for n in (30, 25_000)}
     if trouble == "an empty line between long ones":
         bad |= {20_001: b"", 20_002: bad[20_000]}
     if trouble == "not UTF-8":
@@ -549,7 +554,9 @@ def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     for number, line in bad.items():
         events[number - 2] = line
     delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *events]))
-    delivered.load()
+    with caplog.at_level("INFO"):
+        delivered.load()
+    assert ("line by line" in caplog.text) is (trouble != "")
     kept = delivered.warehouse.rows(
         "SELECT line_number, line FROM staging.rejected_lines WHERE source = 'ads_views' ORDER BY line_number"
     )
@@ -1039,6 +1046,10 @@ fields = st.one_of(
             b"\xc3",
             b"\r",
             b"2024-11-20 10:00",
+            b"2024-11-20 23:59:59",
+            b"2024-11-20 24:00:00",
+            b"2024-02-30 10:00:00",
+            b"2024-11-20T23:00:00Z",
             b"2024-11-20T23:00:00-03:00",
             b"yesterday",
             b"ACME ",
@@ -1053,7 +1064,11 @@ good = st.sampled_from(
         b"ACME,p2,impression,2024-11-20",
         b"GONE,p1,click,2024-11-20",
         b"ACME,p1,click,2024-11-19",
+        b"ACME,p1,click,2024-11-20 23:59:59",
+        b"ACME,p1,click,2024-11-20 00:00:00\r",
+        b"ACME,p1,click,2024-11-19 23:59:59",
         b'ACME,"p\nACME,p2,click,2024-11-20\n",click,2024-11-20',
+        b'ACME,"p\nACME,p2,click,2024-11-20 10:00:00\n",click,2024-11-20 10:00:00',
         b'ACME,"p1","click\nGONE,p1,click,2024-11-20',
     ]
 )
@@ -1062,25 +1077,44 @@ fuzzed = st.lists(st.one_of(good, st.lists(fields, min_size=1, max_size=5).map(b
 
 @pytest.mark.chaos
 @settings(max_examples=scale(10, 50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=fuzzed, end=st.sampled_from([b"\n", b""]))
-@example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"], end=b"\n")
-@example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"], end=b"\n")
+@given(lines=fuzzed, end=st.sampled_from([b"\n", b""]), time=st.sampled_from([b"", b" 10:00:00", b"T10:00:00Z"]))
+@example(lines=[b'ACME,"p', b'q",click,2024-11-20', b"ACME,p1,click,2024-11-20"], end=b"\n", time=b" 10:00:00")
+@example(lines=[b"ACME,p1,click,2024-11-20", b"\\.", b"ACME,p1,click,2024-11-20"], end=b"\n", time=b" 10:00:00")
 @example(
-    lines=[b"ACME,\x01,click,2024-11-20", b"ACME,\x02,click,2024-11-20", b"ACME,p\x02,click,2024-11-20"], end=b"\n"
+    lines=[b"ACME,\x01,click,2024-11-20", b"ACME,\x02,click,2024-11-20", b"ACME,p\x02,click,2024-11-20"],
+    end=b"\n",
+    time=b" 10:00:00",
 )
 @example(
-    lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p1,click,2024-11-20", b"bad\r", b"bad", b"bad\r\r", b"\r"], end=b"\n"
+    lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p1,click,2024-11-20", b"bad\r", b"bad", b"bad\r\r", b"\r"],
+    end=b"\n",
+    time=b" 10:00:00",
 )
-@example(lines=[b"bad", b""], end=b"\n")
-@example(lines=[b'ACME,"p', b'x","y', b'z",2024-11-20', b'ACME,"p', b'x","y', b"ACME,p2,click,2024-11-20"], end=b"\n")
-@example(lines=[b'ACME,"p\r', b"\r", b'q",click,2024-11-20\r', b'ACME,"p', b'q""",click,2024-11-20'], end=b"\n")
-@example(lines=[b'"', b"\\.", b'",p,click,2024-11-20', b'ACME,"p1",click,"2024-11-20', b'"'], end=b"\n")
-@example(lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p2,click,2024-11-20\r"], end=b"")
-def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: list[bytes], end: bytes) -> None:
-    """Every record is either read as the event that it is by itself, or kept whole with a reason; counted or not."""
+@example(lines=[b"bad", b""], end=b"\n", time=b" 10:00:00")
+@example(
+    lines=[b'ACME,"p', b'x","y', b'z",2024-11-20', b'ACME,"p', b'x","y', b"ACME,p2,click,2024-11-20"],
+    end=b"\n",
+    time=b" 10:00:00",
+)
+@example(
+    lines=[b'ACME,"p\r', b"\r", b'q",click,2024-11-20\r', b'ACME,"p', b'q""",click,2024-11-20'],
+    end=b"\n",
+    time=b" 10:00:00",
+)
+@example(
+    lines=[b'"', b"\\.", b'",p,click,2024-11-20', b'ACME,"p1",click,"2024-11-20', b'"'], end=b"\n", time=b" 10:00:00"
+)
+@example(lines=[b"ACME,p1,click,2024-11-20\r", b"ACME,p2,click,2024-11-20\r"], end=b"", time=b" 10:00:00")
+def test_the_accounting_closes_whatever_is_delivered(
+    delivered: Night, lines: list[bytes], end: bytes, time: bytes
+) -> None:
+    """Every record is either read as the event that it is by itself, or kept whole with a reason; counted or not.
+
+    The first line decides whether times of day are left out.
+    """
     body = [
         b"advertiser_id,product_id,type,date",
-        b"ACME,always,impression,2024-11-20",
+        b"ACME,always,impression,2024-11-20" + time,
         *b"\n".join(lines).split(b"\n"),
     ]
     if not lines or (not end and not body[-1]):
@@ -1091,6 +1125,8 @@ def test_the_accounting_closes_whatever_is_delivered(delivered: Night, lines: li
     for repeated in (REPEATED, 0, NEVER):  # as the lines decide, always counted, never
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("elt.lines.REPEATED", repeated)
+            patch.setattr("elt.lines.PORTION", 1)
+            patch.setattr("elt.lines.COUNTED", 0)
             delivered.load(reload=True)
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
