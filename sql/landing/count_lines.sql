@@ -1,4 +1,4 @@
--- The lines of pg_temp.pages, counted as they are, as CSV: how often the line stands in the object, a comma, the line.
+-- The lines of pg_temp.pages, counted as they are, as CSV: how often the line stands in them, a comma, the line.
 -- Grain: one distinct line
 -- Source: pg_temp.pages.
 -- Parameters: none.

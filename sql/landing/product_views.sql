@@ -10,8 +10,9 @@
 -- ids the first character tells that something is left of them; trimming every one takes a tenth of the landing.
 --
 -- A date is a day in figures, with or without a time of day, and no word such as yesterday, which PostgreSQL would
--- read, too. It is kept as delivered: a time with an offset is of the day that it was in UTC. That PostgreSQL can read
--- it is not asked where lines are copied directly, into a table that inherits this one: counting reads every date.
+-- read, too. It is as delivered, but for a time of day that tells nothing of the day (elt/lines.py): a time with an
+-- offset is of the day that it was in UTC. That PostgreSQL can read it is not asked where lines are copied directly,
+-- into a table that inherits this one: counting reads every date.
 -- Constraints are checked in the order of their names: what does not begin with a day is not read.
 CREATE TEMPORARY TABLE product_views (
     advertiser_id text COLLATE "C" NOT NULL
