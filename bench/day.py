@@ -32,6 +32,9 @@ from local.airflow import free_port
 from local.postgres import MASTER, Postgres
 
 ADVERTISERS, CONNECTIONS = 1000, 32
+LISTED = 60
+"""Newest days that have lists: those of an older month are in a partition that no question reads."""
+
 LAST_DAY = date(2024, 11, 30)
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -97,7 +100,7 @@ def tables(quick: bool) -> str:
     try:
         with TemporaryDirectory() as folder, ExitStack() as stack:
             postgres = stack.enter_context(Postgres(Path(folder) / "postgres", free_port(), **FOR_LOADING))
-            url = publish(postgres, models, advertisers, days)
+            url = publish(postgres, models, advertisers, days, LISTED)
             psutil.Process(postgres.pid).cpu_affinity([LOAD_CORE])
             os.sched_setaffinity(0, {LOAD_CORE})
             paths = _requests(advertisers, models)
@@ -121,7 +124,7 @@ def tables(quick: bool) -> str:
     finally:
         os.sched_setaffinity(0, before)
     setting = (
-        f"{ADVERTISERS:,} advertisers, {len(models)} models, {days} days; requests Zipf-distributed over the newest "
+        f"{ADVERTISERS:,} advertisers, {len(models)} models, {days} days, lists of {min(days, LISTED)}; requests Zipf-distributed over the newest "
         f"day's lists; {CONNECTIONS} connections, keep-alive; the median of {rounds} rounds of {seconds} s."
     )
     return "\n".join([setting, "", *_speed(figures), "", *_page_times(pages), "", *_footprint(start, megabytes)])

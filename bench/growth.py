@@ -133,13 +133,14 @@ def _retention(cursor: Cursor, url: str, settings: Settings) -> str:
     oldest, newest = cursor.fetchone() or (LIKE, LIKE)
     next_but_one = (oldest.replace(day=1) + timedelta(64)).replace(day=1)
     cells = []
-    for first in (oldest + timedelta(1), next_but_one):
+    # First none: the candidates of all those days, which a night forgets a day at a time, go with whatever comes first.
+    for first in (oldest, oldest + timedelta(1), next_but_one):
         begun = time.perf_counter()
         if first < newest:
             keeps = settings.model_copy(update={"keep_days": (newest - first).days})
             steps.forget(str(newest), lambda: psycopg2.connect(url), keeps)
         cells.append(f"{time.perf_counter() - begun:.2f} s" if first < newest else "")
-    return " | ".join(cells)
+    return " | ".join(cells[1:])
 
 
 def _repeat(cursor: Cursor, earlier: list[date]) -> None:
