@@ -32,7 +32,7 @@ from local.postgres import MASTER, Postgres
 LIKE = date(2024, 11, 20)
 """The day that history repeats; those after it are measured."""
 
-SIZES = [((9,), 250, 40), ((9, 40), 1000, 40)]
+SIZES = [((9, 40), 1000, 40)]
 LARGE = [((9, 40, 120), 1000, 400)]
 QUICK = [((9, 40), 100, 40)]
 YEARS = [((7, 1826), 50, 400)]
