@@ -125,7 +125,8 @@ def tables(quick: bool) -> str:
         os.sched_setaffinity(0, before)
     setting = (
         f"{ADVERTISERS:,} advertisers, {len(models)} models, {days} days, lists of {min(days, LISTED)}; requests "
-        f"Zipf-distributed over the newest day's lists; {CONNECTIONS} connections, keep-alive; the median of {rounds} rounds of {seconds} s."
+        f"Zipf-distributed over the newest day's lists; {CONNECTIONS} connections, keep-alive; "
+        f"the median of {rounds} rounds of {seconds} s."
     )
     return "\n".join([setting, "", *_speed(figures), "", *_page_times(pages), "", *_footprint(start, megabytes)])
 
