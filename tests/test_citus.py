@@ -86,6 +86,8 @@ def wire(two_days: Night, nodes: cluster.Cluster) -> Iterator[LosingCommits]:
     ((node, port),) = cluster.ask(url, "SELECT nodeid, nodeport FROM pg_dist_node WHERE groupid = 1")
     with LosingCommits(port) as wire:
         cluster.ask(url, "SELECT citus_update_node(%s, '127.0.0.1', %s)", node, wire.port)
+        # Citus tells the workers of it some time after; until then it refuses what they all must know.
+        wait_until(lambda: cluster.ask(url, "SELECT bool_and(metadatasynced) FROM pg_dist_node") == [(True,)])
         yield wire
         wire.loses = False
         cluster.ask(url, "SELECT citus_update_node(%s, '127.0.0.1', %s)", node, port)
