@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import psycopg2
 from psycopg2 import sql as identifiers
@@ -25,6 +25,9 @@ DIRECTLY = "_directly"
 LINES = "lines"
 """The column of a table that says how many lines of the log a row stands for."""
 
+EMPTY_PAGES = "RELEASE SAVEPOINT object; TRUNCATE pg_temp.pages; SAVEPOINT object"
+"""At the level that has made them, or their disk would stay until the transaction ends; before any row is landed."""
+
 DAY = "date"
 """The column of which nothing but the day is wanted; dates at the ends of lines may be landed without their time."""
 
@@ -34,6 +37,9 @@ MOST_REJECTED = 1_000_000
 HOPELESS = 1_000
 """Rejected lines of one object after which it is given up if they are more than nine in ten of those tried: each costs
 a time of trying, and an error in the server's log."""
+
+MOST_REMEMBERED = 8_000_000
+"""Bytes of an object's different lines that are remembered, to be looked for in it; beyond, each line is read."""
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +136,7 @@ def _land_object(
     except (psycopg2.DataError, psycopg2.IntegrityError, NotByLine) as error:
         reason = reason_of(error) if isinstance(error, psycopg2.Error) else error
         log.info("%s: %s; reading it line by line", item.uri, reason)
-        cursor.execute("ROLLBACK TO SAVEPOINT object")
+        cursor.execute(f"ROLLBACK TO SAVEPOINT object; {EMPTY_PAGES}")
         with objects.reader(s3, item) as raw:
             landed = _line_by_line(cursor, table, wanted, Lines(raw, item.uri), item)
     cursor.execute("RELEASE SAVEPOINT object")
@@ -162,8 +168,7 @@ def _counted(
             copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
             cursor.copy_expert(sql.read("landing/count_lines"), file, CHUNK)
             counted += cursor.rowcount
-            # At the level that made it, or its disk would stay until the transaction ends. No row is landed so far.
-            cursor.execute("RELEASE SAVEPOINT object; TRUNCATE pg_temp.pages; SAVEPOINT object")
+            cursor.execute(EMPTY_PAGES)
         if pages.lines != lines.lines:
             raise NotByLine("empty lines")
         landed = Landed(item, lines.lines)
@@ -171,27 +176,49 @@ def _counted(
         if copy_whole(cursor, copy, file, counted):
             return landed
         file.seek(0)
-        reasons: dict[bytes, str] = {}
-        for block in in_blocks(enumerate((line.removesuffix(b"\n") for line in file), 1)):
-            for index, reason in copy_readable(cursor, copy, block):
-                tried, counts_and_line = block[index]
-                times, _, line = counts_and_line.partition(b",")
-                if not times.isdigit():
-                    raise NotByLine("control characters")
-                if goes_on(line):
-                    raise NotByLine("quotes that are still open at the end of a line")
-                refused.add(f"{int(times):,} times", reason, line, int(times))
-                if refused.hopeless(tried):
-                    raise NotByLine(f"hardly one of {tried:,} different lines can be read")
-                reasons[line] = reason
-            refused.check(lines.lines)
+        reasons = _copy_distinct(cursor, copy, file, refused, lines.lines)
     with objects.reader(s3, item) as raw:
         again = Lines(raw, item.uri)
         again.time_of_day = lines.time_of_day
         _reject(cursor, table, landed, again.find(reasons))
     if landed.rejected != refused.lines:
-        raise NotByLine("lines that differ in their ends only")
+        raise NotByLine(f"{landed.rejected:,} of {refused.lines:,} unreadable lines were found again")
     return landed
+
+
+def _copy_distinct(cursor: Cursor, copy: str, file: IO[bytes], refused: "_Refused", lines: int) -> dict[bytes, str]:
+    """Copies the readable ones of the file's counted lines, `lines` in all. Returns the others, each with its reason.
+
+    Raises as `_counted` does.
+    """
+    reasons: dict[bytes, str] = {}
+    tried, remembered = 0, 0
+    for block in in_blocks(enumerate((line.removesuffix(b"\n") for line in file), 1)):
+        unknown = []
+        for number, counted in block:
+            times, _, line = counted.partition(b",")
+            if line in reasons:  # of an earlier portion
+                refused.again(reasons[line], int(times))
+            else:
+                unknown.append((number, counted))
+        for index, reason in copy_readable(cursor, copy, unknown):
+            times, _, line = unknown[index][1].partition(b",")
+            if line in reasons:
+                refused.again(reason, int(times))
+                continue
+            if not times.isdigit():
+                raise NotByLine("control characters")
+            if goes_on(line):
+                raise NotByLine("quotes that are still open at the end of a line")
+            refused.add(f"{int(times):,} times", reason, line, int(times))
+            if refused.hopeless(tried + index + 1):
+                raise NotByLine(f"hardly one of {tried + index + 1:,} different lines can be read")
+            reasons[line] = reason
+            if (remembered := remembered + len(line) + len(reason)) > MOST_REMEMBERED:
+                raise NotByLine(f"{len(reasons):,} different lines can not be read")
+        tried += len(unknown)
+        refused.check(lines)
+    return reasons
 
 
 def _directly(cursor: Cursor, table: str, wanted: list[str], lines: Lines, item: objects.SourceObject) -> Landed:
@@ -210,10 +237,10 @@ def _line_by_line(cursor: Cursor, table: str, wanted: list[str], lines: Lines, i
     copy = _copy_statement(cursor, table, wanted, lines)
     landed, refused = Landed(item), _Refused(item)
     for block in in_blocks(lines):
-        rejected: list[tuple[int, str, bytes]] = []
+        rejected: list[tuple[int, bytes, str]] = []
         for index, reason in copy_readable(cursor, copy, block):
             number, line = block[index]
-            rejected.append((number, reason, line))
+            rejected.append((number, line, reason))
             refused.add(f"line {number}", reason, line)
             if refused.hopeless(tried := landed.lines + index + 1):
                 raise refused.given_up(tried)
@@ -223,15 +250,12 @@ def _line_by_line(cursor: Cursor, table: str, wanted: list[str], lines: Lines, i
     return landed
 
 
-def _reject(cursor: Cursor, table: str, landed: Landed, rejected: Iterable[tuple[int, str, bytes]]) -> None:
-    """Notes and counts the object's lines that can not be read: number, reason, line."""
-
-    def row(line: tuple[int, str, bytes]) -> tuple[str, str, int, str, bytes]:
-        landed.rejected += 1
-        return (table, landed.item.uri, *line)
-
-    insert = "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, reason, line) VALUES %s"
-    execute_values(cursor, insert, map(row, rejected))
+def _reject(cursor: Cursor, table: str, landed: Landed, rejected: Iterable[tuple[int, bytes, str]]) -> None:
+    """Notes and counts the object's lines that can not be read: number, line, reason."""
+    insert = "INSERT INTO pg_temp.rejected_lines (source, uri, line_number, line, reason) VALUES %s"
+    for block in in_blocks(rejected):
+        execute_values(cursor, insert, [(table, landed.item.uri, *line) for line in block], page_size=len(block))
+        landed.rejected += len(block)
 
 
 def _copy_statement(cursor: Cursor, table: str, wanted: list[str], lines: Lines, *before: str) -> str:
@@ -274,11 +298,15 @@ class _Refused:
         self._first: list[str] = []
 
     def add(self, place: str, reason: str, line: bytes, times: int = 1) -> None:
-        self.lines += times
+        self.again(reason, times)
         self._distinct += 1
-        self._reasons[reason] += times
         if len(self._first) < 5:
             self._first.append(f"    {place}: {reason}: {line[:200]!r}")
+
+    def again(self, reason: str, times: int) -> None:
+        """A line that has been added stands in the object so many times more."""
+        self.lines += times
+        self._reasons[reason] += times
 
     def hopeless(self, tried: int) -> bool:
         """Of so many that were tried, are these HOPELESS and more than nine in ten?"""

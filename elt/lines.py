@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from struct import Struct
-from typing import IO
+from typing import IO, TypeVar
 
 from elt.errors import PipelineError
 
@@ -49,6 +49,9 @@ patterns, each of which begins with a character: one that begins with a choice o
 
 LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line, and of a record; no readable one is near it, and memory stays flat whatever is delivered."""
+
+
+Numbered = TypeVar("Numbered", tuple[int, bytes], tuple[int, bytes, str])
 
 
 class NotByLine(Exception):
@@ -164,8 +167,8 @@ class Lines:
                 self._open_since = 0
             yield line
 
-    def find(self, reasons: Mapping[bytes, str]) -> Iterator[tuple[int, str, bytes]]:
-        """The lines that are landed as those that have a reason: number, reason, and line as delivered.
+    def find(self, reasons: Mapping[bytes, str]) -> Iterator[tuple[int, bytes, str]]:
+        """The lines that are landed as those that have a reason: number, line as delivered, and reason.
 
         Lines are told apart by nothing but their ends, whatever is in quotes; the header is line 1.
         """
@@ -175,7 +178,7 @@ class Lines:
             landed = self.as_landed(text + end).split(b"\n")
             for line, spelled in zip(text.split(b"\n") if end else (), landed, strict=False):
                 if reason := reasons.get(spelled.removesuffix(b"\r")):
-                    yield number, reason, line.removesuffix(b"\r")
+                    yield number, line.removesuffix(b"\r"), reason
                 number += 1
 
     def _whole(self) -> Iterator[bytes]:
@@ -277,9 +280,10 @@ _ROW = Struct("!hi")
 """A row of one column in COPY's binary format: the number of columns, the length of its value."""
 
 
-def in_blocks(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """The lines in lists that are tried together."""
-    block, size = [], 0
+def in_blocks(lines: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """The lines, each with its number, in lists that are tried or noted together."""
+    block: list[Numbered] = []
+    size = 0
     for line in lines:
         block.append(line)
         size += len(line[1])

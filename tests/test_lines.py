@@ -162,7 +162,7 @@ def test_a_line_that_was_refused_is_found_as_it_was_delivered(picked: list[bytes
         for number, line in enumerate(delivered, 2)
         if re.sub(rb"(?<=,2024-11-20) \d\d:\d\d$", b"", line.removesuffix(b"\r")) in reasons
     ]
-    assert [(number, line) for number, _, line in lines.find(reasons)] == expected
+    assert [(number, line) for number, line, _ in lines.find(reasons)] == expected
 
 
 def test_a_header_may_be_longer_than_what_is_read_at_once() -> None:

@@ -6,6 +6,7 @@ import io
 import random
 import threading
 import time
+import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -656,6 +657,52 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
             locks += cursor.fetchone()
             conn.rollback()
     assert locks[1] == locks[2]
+
+
+def test_an_object_that_is_read_line_by_line_leaves_no_pages_behind(delivered: Night) -> None:
+    """However many they are in a session; the disk would be wanted until the transaction ends.
+
+    COPY writes a thousand rows at a time, here of a page each.
+    """
+    lines = [b"ACME,p1,click," + DAY.encode()] * 400_000
+    for n in range(2):
+        delivered.put(f"ads/{n}", b"\n".join([b"advertiser_id,product_id,type,date", *lines, b"\xc3"]))
+    with delivered.warehouse.connect() as conn, conn.cursor() as cursor:
+        conn.set_client_encoding("UTF8")
+        found = objects.find(delivered.s3, f"s3://{delivered.bucket}/ads/")
+        assert [item.rejected for item in land.land(cursor, delivered.s3, "ads_views", found)] == [1, 1]
+        cursor.execute("SELECT pg_table_size('pg_temp.pages') < 10000")
+        assert cursor.fetchone() == (True,)
+
+
+def test_lines_that_can_not_be_read_are_counted_once_however_many_portions_there_are(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fifty different ones among five that can: in every portion again, they would be more than nine in ten."""
+    monkeypatch.setattr("elt.lines.PORTION", 1)
+    monkeypatch.setattr("elt.lines.COUNTED", 0)
+    monkeypatch.setattr("elt.land.HOPELESS", 60)
+    bad = [f"ACME,q{n},hover,{DAY}" for n in range(50)]
+    lines = (bad + [f"ACME,p{n % 5},click,{DAY}" for n in range(10_000)]) * 5
+    delivered.put("ads_views", "\n".join(["advertiser_id,product_id,type,date", *lines]))
+    with caplog.at_level("INFO"):
+        delivered.load()
+    assert "line by line" not in caplog.text
+    assert delivered.accounting("ads_views")["rejected"] == 250
+
+
+def test_memory_is_flat_however_long_the_lines_are_that_can_not_be_read(delivered: Night) -> None:
+    lines = [f"ACME,p{n % 5},click,{DAY}".encode() for n in range(60_000)]
+    giants = [b"%d" % (n % 20) + b"x" * 1_000_000 for n in range(60)]
+    delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *lines, *giants]))
+    tracemalloc.start()
+    try:
+        delivered.load()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert delivered.accounting("ads_views")["rejected"] == 60
+    assert peak < 60_000_000
 
 
 def test_however_many_sessions_land_a_log_and_wherever_the_counts_and_the_kept_lines_are_the_same(
