@@ -32,7 +32,7 @@ DATABASE_TESTS := $(foreach of,warehouse migrating sql load models publish stati
 chaos: setup ## The long form of the tests that break things: about 20 minutes
 	@CHAOS=1 exec $(BIN)/python -m pytest -m chaos $(ARGS)
 
-bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: about 15 minutes (QUICK=1: 2, writes nothing)
+bench: $(VENV)/bench ## Time the night and the day, write docs/performance.md: about 10 minutes (QUICK=1: 2, writes nothing)
 	@exec $(BIN)/python -m bench $(if $(QUICK),--quick)
 
 $(VENV)/bench: $(STAMP) requirements/bench.txt
