@@ -26,8 +26,8 @@ REPEATED = 4
 """How often a line is to be expected again in an object whose lines are counted: from there on it costs less."""
 
 COUNTED = 128
-"""How often a line is to be expected in a portion that is counted at a time, if all were as likely; where a few lines are
-most of a log, there are more different ones than its beginning lets expect."""
+"""How often a line is to be expected in a portion that is counted at a time, if all were as likely: where a few lines
+are most of a log, there are more different ones than its beginning tells."""
 
 PORTION = 64_000_000
 """Bytes counted at a time, at least: while the one log's are counted, the other's are read."""
