@@ -92,20 +92,20 @@ class Lines:
 
         If any line is as likely to come next, the chance that it has been there grows with the lines before it: it is
         to be expected REPEATED times in an object whose lines are counted, and COUNTED times in a portion. Where they
-        `end_in_a_day`, their time of day is left out, if the first one has one. Nothing is lost.
+        `end_in_a_day`, their time of day is left out, if one of the first has one. Nothing is lost.
         """
         while len(self._pending) < SAMPLE and (chunk := self._raw.read(CHUNK)):
             self._pending += chunk
         whole = self._pending[: self._pending.rfind(b"\n") + 1]
         if end_in_a_day:
-            first = whole[: whole.find(b"\n") + 1]
+            first = whole[:PAGE]
             self.time_of_day = next((times for times in TIMES_OF_DAY if times.search(first)), None)
         sample = self.as_landed(whole).split(b"\n")[:-1]
         repeated = len(sample) - (distinct := len(set(sample)))
         text = size * ZIPPED if self.uri.endswith(".gz") else size
         if not sample or repeated * max(1.0, text / SAMPLE) < REPEATED * distinct:
             return 0
-        # All distinct ones there are: of n lines n - r are distinct, so about (n - r) (n / r + 1) / 2. See birthdays.
+        # Where r of n lines repeat one before: n^2 / 2r different ones, if few do (the birthday problem); n - r, if most.
         kinds = distinct * (len(sample) / max(repeated, 1) + 1) / 2
         return max(PORTION, int(COUNTED * kinds * len(whole) / len(sample)))
 

@@ -1157,7 +1157,7 @@ def test_the_accounting_closes_whatever_is_delivered(
 ) -> None:
     """Every record is either read as the event that it is by itself, or kept whole with a reason; counted or not.
 
-    The first line decides whether times of day are left out.
+    The first lines decide whether times of day are left out.
     """
     body = [
         b"advertiser_id,product_id,type,date",
