@@ -105,7 +105,7 @@ class Lines:
         text = size * ZIPPED if self.uri.endswith(".gz") else size
         if not sample or repeated * max(1.0, text / SAMPLE) < REPEATED * distinct:
             return 0
-        # Where r of n lines repeat one before: n^2 / 2r different ones, if few do (the birthday problem); n - r, if most.
+        # Where r of n lines repeat one before: n^2 / 2r different ones if few do (the birthday problem), else n - r.
         kinds = distinct * (len(sample) / max(repeated, 1) + 1) / 2
         return max(PORTION, int(COUNTED * kinds * len(whole) / len(sample)))
 
