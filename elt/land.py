@@ -159,18 +159,18 @@ def _counted(
 
     Raises NotByLine for what only reading line by line tells apart: an empty line that is lost between pages, control
     characters that the way of the distinct lines needs, text in quotes that may go on in the next line, hardly a line
-    that can be read. Raises PipelineError for MOST_REJECTED unreadable lines.
+    that can be read, more than can be remembered. Raises PipelineError for MOST_REJECTED unreadable lines.
     """
     copy = _copy_statement(cursor, table, wanted, lines, LINES)
     pages, refused, counted = Pages(lines, portion), _Refused(item), 0
     with TemporaryFile() as file:
         while pages.more:
             copy_in(cursor, "COPY pg_temp.pages FROM STDIN WITH (FORMAT binary)", pages, lines)
+            if not pages.more and pages.lines != lines.lines:
+                raise NotByLine("empty lines")
             cursor.copy_expert(sql.read("landing/count_lines"), file, CHUNK)
             counted += cursor.rowcount
             cursor.execute(EMPTY_PAGES)
-        if pages.lines != lines.lines:
-            raise NotByLine("empty lines")
         landed = Landed(item, lines.lines)
         file.seek(0)
         if copy_whole(cursor, copy, file, counted):
@@ -212,7 +212,7 @@ def _copy_distinct(cursor: Cursor, copy: str, file: IO[bytes], refused: "_Refuse
                 raise NotByLine("quotes that are still open at the end of a line")
             refused.add(f"{int(times):,} times", reason, line, int(times))
             if refused.hopeless(tried + index + 1):
-                raise NotByLine(f"hardly one of {tried + index + 1:,} different lines can be read")
+                raise NotByLine(f"hardly one of {tried + index + 1:,} lines that were tried can be read")
             reasons[line] = reason
             if (remembered := remembered + len(line) + len(reason)) > MOST_REMEMBERED:
                 raise NotByLine(f"{len(reasons):,} different lines can not be read")

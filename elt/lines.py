@@ -30,7 +30,8 @@ COUNTED = 128
 are most of a log, there are more different ones than its beginning tells."""
 
 PORTION = 64_000_000
-"""Bytes counted at a time, at least: while the one log's are counted, the other's are read."""
+"""Bytes counted at a time, at least: while the one log's are counted, the other's are read. Of a log of many different
+lines it is more, up to all of an object."""
 
 ZIPPED = 5
 """Bytes of text that a zipped byte stands for, about."""
@@ -52,7 +53,7 @@ LONGEST_LINE = 1024 * 1024
 """Bytes kept of a line, and of a record; no readable one is near it, and memory stays flat whatever is delivered."""
 
 
-Numbered = TypeVar("Numbered", tuple[int, bytes], tuple[int, bytes, str])
+NumberedLine = TypeVar("NumberedLine", tuple[int, bytes], tuple[int, bytes, str])
 
 
 class NotByLine(Exception):
@@ -281,9 +282,9 @@ _ROW = Struct("!hi")
 """A row of one column in COPY's binary format: the number of columns, the length of its value."""
 
 
-def in_blocks(lines: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+def in_blocks(lines: Iterable[NumberedLine]) -> Iterator[list[NumberedLine]]:
     """The lines, each with its number, in lists that are tried or noted together."""
-    block: list[Numbered] = []
+    block: list[NumberedLine] = []
     size = 0
     for line in lines:
         block.append(line)

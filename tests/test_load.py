@@ -659,20 +659,26 @@ def test_any_number_of_objects_are_counted_each_with_its_own_numbers(delivered: 
     assert locks[1] == locks[2]
 
 
-def test_an_object_that_is_read_line_by_line_leaves_no_pages_behind(delivered: Night) -> None:
-    """However many they are in a session; the disk would be wanted until the transaction ends.
+def test_pages_leave_no_disk_behind_when_they_are_counted_or_given_up(
+    delivered: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of their own for each object or portion would stay until the transaction ends, however many they are.
 
-    COPY writes a thousand rows at a time, here of a page each.
+    COPY writes a thousand rows at a time, here of a page each: of fewer nothing is there when it fails.
     """
+    monkeypatch.setattr("elt.lines.PORTION", 2_000_000)
+    monkeypatch.setattr("elt.lines.COUNTED", 1)
     lines = [b"ACME,p1,click," + DAY.encode()] * 400_000
-    for n in range(2):
-        delivered.put(f"ads/{n}", b"\n".join([b"advertiser_id,product_id,type,date", *lines, b"\xc3"]))
+    for n, last in enumerate([b"", b"\xc3", b"\xc3"]):
+        delivered.put(f"ads/{n}", b"\n".join([b"advertiser_id,product_id,type,date", *lines, last]))
     with delivered.warehouse.connect() as conn, conn.cursor() as cursor:
         conn.set_client_encoding("UTF8")
-        found = objects.find(delivered.s3, f"s3://{delivered.bucket}/ads/")
-        assert [item.rejected for item in land.land(cursor, delivered.s3, "ads_views", found)] == [1, 1]
-        cursor.execute("SELECT pg_table_size('pg_temp.pages') < 10000")
-        assert cursor.fetchone() == (True,)
+        files = []
+        for item in objects.find(delivered.s3, f"s3://{delivered.bucket}/ads/"):
+            land.land(cursor, delivered.s3, "ads_views", [item])
+            cursor.execute("SELECT pg_relation_filenode('pg_temp.pages'), pg_table_size('pg_temp.pages') < 10000")
+            files += cursor.fetchall()
+    assert files == [(files[0][0], True)] * 3
 
 
 def test_lines_that_can_not_be_read_are_counted_once_however_many_portions_there_are(
@@ -691,18 +697,24 @@ def test_lines_that_can_not_be_read_are_counted_once_however_many_portions_there
     assert delivered.accounting("ads_views")["rejected"] == 250
 
 
-def test_memory_is_flat_however_long_the_lines_are_that_can_not_be_read(delivered: Night) -> None:
+@pytest.mark.parametrize("different", [5, 60])
+def test_memory_is_flat_however_long_the_lines_are_that_can_not_be_read(
+    delivered: Night, caplog: pytest.LogCaptureFixture, different: int
+) -> None:
+    """A few are remembered and looked for; an object with many is read line by line."""
     lines = [f"ACME,p{n % 5},click,{DAY}".encode() for n in range(60_000)]
-    giants = [b"%d" % (n % 20) + b"x" * 1_000_000 for n in range(60)]
+    giants = [b"%d" % (n % different) + b"x" * 1_000_000 for n in range(60)]
     delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *lines, *giants]))
     tracemalloc.start()
     try:
-        delivered.load()
+        with caplog.at_level("INFO"):
+            delivered.load()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert delivered.accounting("ads_views")["rejected"] == 60
-    assert peak < 60_000_000
+    assert ("line by line" in caplog.text) is (different == 60)
+    assert peak < 35_000_000, peak
 
 
 def test_however_many_sessions_land_a_log_and_wherever_the_counts_and_the_kept_lines_are_the_same(
@@ -1172,8 +1184,8 @@ def test_the_accounting_closes_whatever_is_delivered(
     for repeated in (REPEATED, 0, NEVER):  # as the lines decide, always counted, never
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("elt.lines.REPEATED", repeated)
-            patch.setattr("elt.lines.PORTION", 1)
-            patch.setattr("elt.lines.COUNTED", 0)
+            for size, value in (("lines.PORTION", 1), ("lines.COUNTED", 0), ("lines.PAGE", 16), ("copying.CHUNK", 32)):
+                patch.setattr(f"elt.{size}", value)  # so that there are many portions
             delivered.load(reload=True)
         outcomes.append(
             delivered.warehouse.rows("TABLE staging.product_daily ORDER BY product_id, advertiser_id")
