@@ -539,8 +539,10 @@ def test_lists_and_history_are_looked_up_not_searched_for(warehouse: Warehouse) 
             {"advertiser_ids": ids, "models": ["top-ctr"] * 32, "dates": [None] * 32, "limits": [None] * 32},
         ),
         ("history", {"date": None, "limit": None, "advertiser_id": "A7"}),
+        ("stats", {"date": None, "limit": 10, "seen": None}),
+        ("stats_advertiser", {"date": None, "advertiser_id": "A7"}),
     ):
         plan = asyncio.run(plan_of(warehouse, query, params))
-        assert "Function Scan on list_of" in plan, plan
+        assert f"Function Scan on list_{'sizes' if query.startswith('stats') else 'of'}" in plan, plan
         assert "recommendations" not in plan, "only there, where the other months are left out before it begins"
         assert "Seq Scan on active_advertisers" not in plan, plan

@@ -16,10 +16,16 @@ published AS MATERIALIZED (
         publications.row_count
     FROM day
     INNER JOIN marts.publications ON publications.date BETWEEN day.date - 6 AND day.date
-    INNER JOIN marts.active_advertisers
-        ON
-            publications.date = active_advertisers.date
+    -- Looked up day by day: joined, all days would be read on which the advertiser was active.
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM marts.active_advertisers
+        WHERE
+            active_advertisers.date = publications.date
             AND active_advertisers.advertiser_id = %(advertiser_id)s::text
+        ORDER BY active_advertisers.date ASC
+        LIMIT 1
+    ) AS active
 ),
 
 lists AS (

@@ -27,16 +27,11 @@ week AS (
 
 lists AS (
     SELECT
-        recommendations.model,
-        recommendations.advertiser_id,
-        count(*) AS products
-    FROM published
-    INNER JOIN marts.recommendations
-        ON
-            published.date = recommendations.date
-            AND published.model = recommendations.model
-            AND recommendations.advertiser_id = any(%(seen)s::text[])
-    GROUP BY recommendations.model, recommendations.advertiser_id
+        sizes.model,
+        sizes.advertiser_id,
+        sizes.products
+    FROM day
+    CROSS JOIN LATERAL marts.list_sizes(day.date, %(seen)s::text[]) AS sizes
 ),
 
 with_lists AS (

@@ -37,18 +37,19 @@ changes AS (
     GROUP BY published.model
 ),
 
+sizes AS (
+    SELECT
+        sizes.model,
+        sizes.products
+    FROM day
+    CROSS JOIN LATERAL marts.list_sizes(day.date, ARRAY[%(advertiser_id)s::text]) AS sizes
+),
+
 lists AS (
     SELECT
         published.model,
         json_build_object(
-            'count', (
-                SELECT count(*)
-                FROM marts.recommendations
-                WHERE
-                    recommendations.date = published.date
-                    AND recommendations.model = published.model
-                    AND recommendations.advertiser_id = %(advertiser_id)s::text
-            ),
+            'count', coalesce(sizes.products, 0),
             'replaced_share', list_changes.replaced_share,
             'rank_weighted_change', list_changes.rank_weighted_change,
             'week', json_build_object(
@@ -59,6 +60,7 @@ lists AS (
         ) AS figures
     FROM published
     INNER JOIN changes ON published.model = changes.model
+    LEFT JOIN sizes ON published.model = sizes.model
     LEFT JOIN marts.list_changes
         ON
             published.date = list_changes.date

@@ -6,7 +6,8 @@
 --
 -- `entries_of_all`: entries that all lists of the model have on the day; counted for an empty list only.
 -- A function, since the months that the day is not in are left out before a statement begins only where the day is its
--- parameter: joined, each of the sixty months is opened for every look-up (0.9 ms instead of 0.2).
+-- parameter: joined, each of the sixty months is opened for every look-up (0.9 ms instead of 0.2). Planned once a
+-- session (7 ms with sixty months): a list of /history 0.02 ms, planned each time 0.06.
 CREATE OR REPLACE FUNCTION marts.list_of(
     of_date date,
     of_model text,
@@ -17,7 +18,7 @@ CREATE OR REPLACE FUNCTION marts.list_of(
     OUT entries json,
     OUT entries_of_all bigint
 )
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     SELECT
         count(*),
