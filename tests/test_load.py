@@ -529,9 +529,16 @@ def test_lines_that_can_not_be_read_are_kept_with_their_reason_and_the_others_go
     }
 
 
-@pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize(
-    "trouble", ["", "a giant line", "a line just too long", "an empty line between long ones", "not UTF-8"]
+    ("trouble", "timed"),
+    [
+        ("", False),
+        ("", True),
+        ("a giant line", False),
+        ("a line just too long", True),
+        ("an empty line between long ones", True),
+        ("not UTF-8", False),
+    ],
 )
 def test_bad_lines_keep_their_numbers_in_a_log_of_many_pages(
     delivered: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str, timed: bool
@@ -697,13 +704,13 @@ def test_lines_that_can_not_be_read_are_counted_once_however_many_portions_there
     assert delivered.accounting("ads_views")["rejected"] == 250
 
 
-@pytest.mark.parametrize("different", [5, 60])
+@pytest.mark.parametrize("different", [5, 30])
 def test_memory_is_flat_however_long_the_lines_are_that_can_not_be_read(
     delivered: Night, caplog: pytest.LogCaptureFixture, different: int
 ) -> None:
     """A few are remembered and looked for; an object with many is read line by line."""
     lines = [f"ACME,p{n % 5},click,{DAY}".encode() for n in range(60_000)]
-    giants = [b"%d" % (n % different) + b"x" * 1_000_000 for n in range(60)]
+    giants = [b"%d" % (n % different) + b"x" * 1_000_000 for n in range(30)]
     delivered.put("ads_views", b"\n".join([b"advertiser_id,product_id,type,date", *lines, *giants]))
     tracemalloc.start()
     try:
@@ -712,9 +719,9 @@ def test_memory_is_flat_however_long_the_lines_are_that_can_not_be_read(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert delivered.accounting("ads_views")["rejected"] == 60
-    assert ("line by line" in caplog.text) is (different == 60)
-    assert peak < 35_000_000, peak
+    assert delivered.accounting("ads_views")["rejected"] == 30
+    assert ("line by line" in caplog.text) is (different == 30)
+    assert peak < 25_000_000
 
 
 def test_however_many_sessions_land_a_log_and_wherever_the_counts_and_the_kept_lines_are_the_same(
