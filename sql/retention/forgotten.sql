@@ -3,24 +3,24 @@
 -- loaded again, nobody drops it.
 -- In a transaction of its own, after that of sql/retention/months.sql, which drops what it can at once.
 -- Parameters: none.
--- The days as an array: each is looked up by the index. They are those of the months that there are, since each costs a
--- lock and between two backfills there may be decades; of one without a first day those since the first counts.
+-- The days as an array: each is looked up by the index.
+CREATE TEMPORARY TABLE counted ON COMMIT DROP AS
+SELECT
+    min(product_daily.date) AS first_day,
+    max(product_daily.date) AS last_day
+FROM staging.product_daily;
+
+-- Days of the months that there are: each costs a lock, and between two backfills there may be decades.
 CREATE TEMPORARY TABLE days_not_loaded ON COMMIT DROP AS
 SELECT made.midnight::date AS date
-FROM staging.months
+FROM pg_temp.counted
+INNER JOIN staging.months ON months.relation = 'staging.product_daily'::regclass
 CROSS JOIN
     LATERAL generate_series(
-        CASE
-            WHEN isfinite(months.first_day) THEN months.first_day
-            ELSE (
-                SELECT min(product_daily.date)
-                FROM staging.product_daily
-            )
-        END, months.end_day - 1, interval '1 day'
+        greatest(months.first_day, counted.first_day), least(months.end_day - 1, counted.last_day), interval '1 day'
     ) AS made (midnight)
 WHERE
-    months.relation = 'staging.product_daily'::regclass
-    AND made.midnight::date NOT IN (
+    made.midnight::date NOT IN (
         SELECT loads.date
         FROM staging.loads
     );
@@ -41,24 +41,20 @@ DELETE FROM staging.product_daily
 WHERE product_daily.date = any(array(SELECT days_not_loaded.date FROM pg_temp.days_not_loaded));
 
 -- Nobody publishes meanwhile: the run holds the lock of all publications.
+CREATE TEMPORARY TABLE listed ON COMMIT DROP AS
+SELECT
+    min(recommendations.date) AS first_day,
+    max(recommendations.date) AS last_day
+FROM marts.recommendations;
+
 DELETE FROM marts.recommendations
 WHERE
     recommendations.date = any(array(
         SELECT made.midnight::date AS date
-        FROM staging.months
-        CROSS JOIN
-            LATERAL generate_series(
-                CASE
-                    WHEN isfinite(months.first_day) THEN months.first_day
-                    ELSE (
-                        SELECT min(listed.date)
-                        FROM marts.recommendations AS listed
-                    )
-                END, months.end_day - 1, interval '1 day'
-            ) AS made (midnight)
+        FROM pg_temp.listed
+        CROSS JOIN LATERAL generate_series(listed.first_day, listed.last_day, interval '1 day') AS made (midnight)
         WHERE
-            months.relation = 'marts.recommendations'::regclass
-            AND made.midnight::date NOT IN (
+            made.midnight::date NOT IN (
                 SELECT publications.date
                 FROM marts.publications
             )
