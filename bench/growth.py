@@ -128,8 +128,8 @@ def _answers(url: str, advertisers: int) -> str:
 
 
 def _retention(cursor: Cursor, url: str, settings: Settings) -> str:
-    """Cells: seconds until the oldest day is forgotten (the median of three in turn), and until the rest of its month and
-    the whole next one are."""
+    """Cells: seconds until the oldest day is forgotten (the median of three in turn), and until the rest of its month
+    and the whole next one are."""
     cursor.execute("UPDATE staging.loads SET loaded_at = '2000-01-01'")
     cursor.execute("SELECT min(date), max(date) FROM marts.publications")
     oldest, newest = cursor.fetchone() or (LIKE, LIKE)
