@@ -25,13 +25,21 @@ week AS (
     LIMIT 7
 ),
 
+models AS (
+    SELECT
+        published.date,
+        array_agg(published.model) AS names
+    FROM published
+    GROUP BY published.date
+),
+
 lists AS (
     SELECT
         sizes.model,
         sizes.advertiser_id,
         sizes.products
-    FROM day
-    CROSS JOIN LATERAL marts.list_sizes(day.date, %(seen)s::text[]) AS sizes
+    FROM models
+    CROSS JOIN LATERAL marts.list_sizes(models.date, models.names, %(seen)s::text[]) AS sizes
 ),
 
 with_lists AS (

@@ -37,12 +37,20 @@ changes AS (
     GROUP BY published.model
 ),
 
+models AS (
+    SELECT
+        published.date,
+        array_agg(published.model) AS names
+    FROM published
+    GROUP BY published.date
+),
+
 sizes AS (
     SELECT
         sizes.model,
         sizes.products
-    FROM day
-    CROSS JOIN LATERAL marts.list_sizes(day.date, ARRAY[%(advertiser_id)s::text]) AS sizes
+    FROM models
+    CROSS JOIN LATERAL marts.list_sizes(models.date, models.names, ARRAY[%(advertiser_id)s::text]) AS sizes
 ),
 
 lists AS (
